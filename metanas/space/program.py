@@ -1,0 +1,192 @@
+"""A space compiled to a flat list of steps, so that everything after it is a loop.
+
+    Apply     one operation, one value -> one value
+    Combine   several values -> one value: all of them, or those that a choice takes (or their mixture)
+    Scan      one program with a state, run along a sequence -> the sequence of its states
+
+A mixture belongs to Combine, since a candidate may be a whole sub-graph. Every value has a name, the path of the node
+that made it, and the parameters of an operation are named after its value: a derived network finds its weights in the
+supernet by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from metanas.errors import SpaceError
+from metanas.space.graph import Choice, Content, Graph, Node, OneOf, Op, Scan, Size
+
+
+@dataclass(frozen=True)
+class Apply:
+    """`out` = `op` of `source`."""
+
+    out: str
+    source: str
+    op: Op
+
+
+@dataclass(frozen=True)
+class Combine:
+    """`out` = the `sources` summed, averaged, concatenated or split, as many as the choice takes."""
+
+    out: str
+    sources: tuple[str, ...]
+    how: str = "sum"
+    choice: str | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`out` = the states of `program` along `source` (batch, time, features), from a zero state of `width` features."""
+
+    out: str
+    source: str
+    program: Program
+    width: int
+
+
+Step: TypeAlias = Apply | Combine | Loop
+
+
+@dataclass(frozen=True)
+class Program:
+    """The steps in an order in which each comes after what it reads.
+
+    `conditions` says when a choice matters: {choice: pairs (other choice, candidate)}; one of the pairs must be
+    taken. A choice that is not in it always matters.
+    """
+
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    output: str
+    choices: tuple[Choice, ...] = ()
+    conditions: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = field(default=(), repr=False)
+
+    def choice(self, name: str) -> Choice:
+        """The choice of that name."""
+        return next(c for c in self.choices if c.name == name)
+
+
+def sources_of(step: Step) -> tuple[str, ...]:
+    """The values that a step reads."""
+    return step.sources if isinstance(step, Combine) else (step.source,)
+
+
+def every_step(program: Program) -> Iterator[Step]:
+    """The steps of a program and of the programs inside it."""
+    for step in program.steps:
+        yield step
+        if isinstance(step, Loop):
+            yield from every_step(step.program)
+
+
+def compile_graph(graph: Graph) -> Program:
+    """Flatten a graph. Raises SpaceError where one choice name means two things.
+
+    >>> from metanas.space.graph import chain, op
+    >>> compile_graph(chain(("stem", op("conv", width=8)))).steps
+    (Apply(out='stem', source='image', op=Op(kind='conv', width=8, kernel=1, stride=1, dilation=1, groups=1, norm='', \
+activation='', options=())),)
+    """
+    compiler = _Compiler()
+    program = compiler.program(graph)
+    conditions = tuple(
+        (name, tuple(sorted(c for c in when if c is not None)))
+        for name, when in compiler.when.items()
+        if None not in when
+    )
+    return Program(program.inputs, program.steps, program.output, tuple(compiler.choices.values()), conditions)
+
+
+Condition: TypeAlias = tuple[str, str] | None
+
+
+class _Compiler:
+    """Walks a graph once; owns the choices met so far and the conditions under which they were met."""
+
+    def __init__(self) -> None:
+        self.choices: dict[str, Choice] = {}
+        self.when: dict[str, set[Condition]] = {}
+
+    def program(self, graph: Graph, condition: Condition = None) -> Program:
+        steps: list[Step] = []
+        output = self.graph(graph, list(graph.inputs), "", condition, steps)
+        return Program(tuple(graph.inputs), tuple(steps), output)
+
+    def note(self, choice: Choice, condition: Condition) -> str:
+        known = self.choices.setdefault(choice.name, choice)
+        if known != choice:
+            raise SpaceError(
+                f"choice {choice.name!r} means two things: {', '.join(known.candidates)} (take {known.take}) "
+                f"and {', '.join(choice.candidates)} (take {choice.take}); give the second another name"
+            )
+        self.when.setdefault(choice.name, set()).add(condition)
+        return choice.name
+
+    def content(self, content: Content, value: str, path: str, condition: Condition, steps: list[Step]) -> str:
+        match content:
+            case None:
+                return value
+            case Op():
+                if isinstance(content.width, Size):
+                    self.note(content.width.decision(), condition)
+                steps.append(Apply(path, value, content))
+                return path
+            case OneOf():
+                return self.one_of(content, [value], path, condition, steps)
+            case Graph():
+                return self.graph(content, [value], path, condition, steps)
+            case Scan():
+                steps.append(Loop(path, value, self.program(content.body, condition), content.width))
+                return path
+
+    def one_of(self, content: OneOf, values: list[str], path: str, condition: Condition, steps: list[Step]) -> str:
+        name = self.note(content.decision(), condition)
+        outs = []
+        for label, candidate in content.contents:
+            here, when = f"{path}.{label}", (name, label)
+            if isinstance(candidate, Graph):
+                outs.append(self.graph(candidate, values, here, when, steps))
+            else:
+                outs.append(self.content(candidate, values[0], here, when, steps))
+        steps.append(Combine(path, tuple(outs), choice=name))
+        return path
+
+    def graph(self, graph: Graph, values: list[str], path: str, condition: Condition, steps: list[Step]) -> str:
+        if len(values) != len(graph.inputs):
+            raise SpaceError(f"{path or 'graph'}: {len(values)} values for the inputs {', '.join(graph.inputs)}")
+        at = dict(zip(graph.inputs, values, strict=True))
+        for node in graph.order:
+            at[node.name] = self.node(node, at, f"{path}.{node.name}" if path else node.name, condition, steps)
+        return at[graph.output]
+
+    def node(self, node: Node, at: dict[str, str], path: str, condition: Condition, steps: list[Step]) -> str:
+        choice = None if node.choice is None else self.note(node.choice, condition)
+        ins: list[str] = []
+        before: list[str] = []
+        for k, edge in enumerate(node.edges):
+            when = condition if node.choice is None else (node.choice.name, node.choice.candidates[k])
+            alone = len(node.edges) == 1 and node.body is None and choice is None and node.combine != "split"
+            twin = f"_{before.count(edge.source) + 1}" if edge.source in before else ""
+            where = path if alone else f"{path}.from_{edge.source}{twin}"
+            before.append(edge.source)
+            ins.append(self.content(edge.content, at[edge.source], where, when, steps))
+        if node.combine == "each":
+            return self.several(node, ins, path, condition, steps)
+        if len(ins) == 1 and choice is None and node.combine != "split":
+            joined = ins[0]
+        else:
+            joined = path if node.body is None else f"{path}.in"
+            steps.append(Combine(joined, tuple(ins), node.combine, choice, node.width))
+        return self.content(node.body, joined, path, condition, steps)
+
+    def several(self, node: Node, ins: list[str], path: str, condition: Condition, steps: list[Step]) -> str:
+        if isinstance(node.body, Graph):
+            return self.graph(node.body, ins, path, condition, steps)
+        if isinstance(node.body, OneOf):
+            return self.one_of(node.body, ins, path, condition, steps)
+        raise SpaceError(f"node {node.name!r}: combine='each' needs a graph as its body, got {node.body}")

@@ -1,0 +1,205 @@
+"""A search space: a graph with choices, what binds the choices, and the benchmark's own way to write an architecture
+down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from metanas.errors import SpaceError, nearest
+from metanas.space.architecture import Architecture
+from metanas.space.counting import Counting, Limit, draw, selections
+from metanas.space.derive import derive
+from metanas.space.graph import Choice, Graph
+from metanas.space.program import Program, compile_graph
+
+MOST_TRIES = 10_000
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space; see `metanas.space` for how one is built.
+
+    Args:
+        graph: operations and choices.
+        name: a short name.
+        limits: joint constraints over choices.
+        template: how the benchmark writes an architecture, with a choice's name in braces where its label stands:
+            `"|{1<-0}~0|+|{2<-0}~0|{2<-1}~1|"`.
+        settings: the numbers that the space was built with, for the record.
+
+    >>> from metanas.space import Graph, Node, Edge, one_of, op
+    >>> ops = {"none": op("none"), "skip": op("skip")}
+    >>> graph = Graph(("x",), (Node("y", (Edge("x", one_of("y<-x", ops)),)),), "y")
+    >>> space = Space(graph, "tiny", template="{y<-x}!")
+    >>> space.size, str(space.parse("skip!")), [str(a) for a in space.neighbours(space.parse("skip!"))]
+    (2, 'skip!', ['none!'])
+    """
+
+    graph: Graph
+    name: str = "space"
+    limits: tuple[Limit, ...] = ()
+    template: str | None = None
+    settings: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.program.choices]
+        for limit in self.limits:
+            for name in limit.choices:
+                if name not in names:
+                    raise SpaceError(f"limit over {name!r}: no such choice{nearest(name, names)}")
+        for name in re.findall(r"{(.*?)}", self.template or ""):
+            if name not in names:
+                raise SpaceError(f"template: no choice {name!r}{nearest(name, names)}")
+
+    def __hash__(self) -> int:
+        return hash((self.graph, self.name, self.limits, self.template))
+
+    @cached_property
+    def program(self) -> Program:
+        """The graph as a flat list of steps."""
+        return compile_graph(self.graph)
+
+    @cached_property
+    def counting(self) -> Counting:
+        """Counts and draws assignments."""
+        return Counting(self.program, self.limits)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The choices, in the order in which the graph meets them."""
+        return self.program.choices
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are (exact), choices that do not matter not counted."""
+        return self.counting.size
+
+    def architecture(self, taken: Mapping[str, Any]) -> Architecture:
+        """A checked architecture: every choice that matters and no other, known labels, within the limits.
+
+        Raises:
+            SpaceError: naming the first thing that is wrong, and what is allowed.
+        """
+        given = dict(Architecture(taken))
+        names = {c.name: c for c in self.choices}
+        for name, labels in given.items():
+            if name not in names:
+                raise SpaceError(f"space {self.name!r} has no choice {name!r}{nearest(name, names)}")
+            choice = names[name]
+            order = sorted(labels, key=choice.index)
+            if len(set(labels)) < len(labels) or (choice.take is not None and len(labels) != choice.take):
+                raise SpaceError(f"choice {name!r} takes {choice.take or 'any'} of its candidates, got {labels}")
+            for label in labels:
+                if label in choice.never:
+                    raise SpaceError(f"choice {name!r}: {label!r} is never derived{nearest(label, choice.options)}")
+            given[name] = tuple(order)
+        active = self.counting.active(given)
+        missing = [n for n in names if n not in active and self.counting.matters(n, active)]
+        if missing:
+            raise SpaceError(f"architecture: choice {missing[0]!r} is missing; give every choice that matters")
+        for limit in self.limits:
+            if not limit.holds(active):
+                raise SpaceError(
+                    f"architecture takes {limit.count(active)} of the options under {limit}; "
+                    f"allowed: {limit.at_least} to {limit.at_most}"
+                )
+        return Architecture(active, self._key(active))
+
+    def parse(self, text: str) -> Architecture:
+        """The architecture of a benchmark's string, or of JSON. Raises SpaceError where it is neither."""
+        if self.template is None or text.lstrip().startswith("{"):
+            return self.architecture(Architecture.from_json(text))
+        parts = re.split(r"{(.*?)}", self.template)
+        names = parts[1::2]
+        pattern = "".join(re.escape(p) if k % 2 == 0 else "(.+?)" for k, p in enumerate(parts))
+        found = re.fullmatch(pattern, text)
+        if found is None:
+            raise SpaceError(f"{text!r} is not of the form {self.template!r}")
+        return self.architecture(dict(zip(names, found.groups(), strict=True)))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """One architecture, uniform over the space."""
+        taken = self.counting.sample(rng)
+        return Architecture(taken, self._key(taken))
+
+    def derive(self, architecture: Mapping[str, Any], outputs: int | None = None) -> Program:
+        """The program of the derived network; `outputs`: width of its output (classes) where the space leaves it
+        open.
+        """
+        return derive(self.program, self.architecture(architecture), outputs)
+
+    def _key(self, taken: Mapping[str, tuple[str, ...]]) -> str | None:
+        if self.template is None:
+            return None
+        return re.sub(r"{(.*?)}", lambda m: "+".join(taken.get(m[1], ("-",))), self.template)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Every architecture that differs in one choice (k of n and subsets: in one swap or one flip).
+
+        Choices that come to matter by the change take their first option.
+        """
+        seen = {architecture}
+        for choice in self.choices:
+            here = architecture.get(choice.name)
+            if here is None:
+                continue
+            for labels in selections(choice):
+                if not _one_apart(choice, here, labels):
+                    continue
+                other = self._completed({**architecture, choice.name: labels}, None)
+                if other is not None and other not in seen:
+                    seen.add(other)
+                    yield other
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """One choice that matters redrawn to something else, all equally likely; newly mattering choices are drawn."""
+        names = [c for c in self.choices if c.name in architecture and len(c.options) > 1]
+        for _ in range(MOST_TRIES):
+            choice = names[rng.integers(len(names))]
+            labels = draw(choice, rng)
+            if labels == architecture[choice.name]:
+                continue
+            other = self._completed({**architecture, choice.name: labels}, rng)
+            if other is not None:
+                return other
+        raise SpaceError(f"{architecture} has no neighbour within the limits; loosen them")
+
+    def crossover(self, mother: Architecture, father: Architecture, rng: np.random.Generator) -> Architecture:
+        """Each choice from one of two parents, at random; the mother where no such mixture keeps the limits."""
+        for _ in range(100):
+            mixed = {}
+            for choice in self.choices:
+                sources = [p[choice.name] for p in (mother, father) if choice.name in p]
+                if sources:
+                    mixed[choice.name] = sources[rng.integers(len(sources))]
+            child = self._completed(mixed, rng)
+            if child is not None:
+                return child
+        return mother
+
+    def encode(self, architecture: Architecture) -> np.ndarray:
+        """One number per option, in the order of the choices: 1 where it is taken; float32 of shape (options,)."""
+        rows = [[label in architecture.get(c.name, ()) for label in c.options] for c in self.choices]
+        return np.array([x for row in rows for x in row], dtype=np.float32)
+
+    def _completed(self, taken: Mapping[str, tuple[str, ...]], rng: np.random.Generator | None) -> Architecture | None:
+        """An architecture from a changed assignment: what does not matter dropped, what newly matters filled in."""
+        active = self.counting.active(taken)
+        while missing := [c for c in self.choices if c.name not in active and self.counting.matters(c.name, active)]:
+            for choice in missing:
+                active[choice.name] = next(selections(choice)) if rng is None else draw(choice, rng)
+        if not all(limit.holds(active) for limit in self.limits):
+            return None
+        return Architecture(active, self._key(active))
+
+
+def _one_apart(choice: Choice, a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    differing = len(set(a) ^ set(b))
+    return differing == (1 if choice.take is None else 2)
