@@ -16,9 +16,6 @@ from metanas.space.program import Apply, Combine, Loop, Program, Step, sources_o
 Taken = Mapping[str, tuple[str, ...]]
 """An assignment: the labels taken, by choice."""
 
-KEEPS_WIDTH = frozenset({"avg_pool", "max_pool", "skip", "none", "activation", "narrow", "vertex_conv"})
-"""Kinds whose source must be as wide as they give: a width asked of them is asked of their source too."""
-
 
 def derive(program: Program, taken: Taken, outputs: int | None = None) -> Program:
     """The program with every choice fixed: no choices left, dead branches gone, sizes resolved.
@@ -122,8 +119,11 @@ def pruned(program: Program) -> Program:
     return replace(program, steps=tuple(kept))
 
 
-def resolve(program: Program, taken: Taken, outputs: int | None = None) -> Program:
-    """Every width a number or None: chosen ones from `taken`, needed ones from the widest reader."""
+def resolve(program: Program, taken: Taken | None, outputs: int | None = None) -> Program:
+    """Every width a number or None: chosen ones from `taken`, needed ones from the widest reader.
+
+    Without `taken` chosen widths stay open: a supernet is as wide as the widest.
+    """
     wanted: dict[str, int] = {} if outputs is None else {program.output: outputs}
 
     def want(value: str, width: int) -> None:
@@ -144,17 +144,17 @@ def resolve(program: Program, taken: Taken, outputs: int | None = None) -> Progr
         else:
             width = _resolved(step, taken, wanted)
             step = replace(step, op=replace(step.op, width=width))
-            if step.op.kind in KEEPS_WIDTH and step.out in wanted:
+            if width is None and step.out in wanted:  # gives what it takes: ask its source
                 want(step.source, wanted[step.out])
         steps.append(step)
     steps.reverse()
     return replace(program, steps=tuple(steps))
 
 
-def _resolved(step: Apply, taken: Taken, wanted: Mapping[str, int]) -> int | None:
+def _resolved(step: Apply, taken: Taken | None, wanted: Mapping[str, int]) -> int | Size | None:
     width = step.op.width
     if isinstance(width, Size):
-        return int(taken[width.choice][0])
+        return width if taken is None else int(taken[width.choice][0])
     if isinstance(width, Needed):
         if step.out not in wanted:
             raise SpaceError(

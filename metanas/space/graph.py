@@ -91,7 +91,8 @@ class Needed:
 
 NEEDED = Needed()
 Width: TypeAlias = int | Size | Needed | None
-"""Channels that an operation gives: fixed, chosen, as its readers need, or (None) as many as come in."""
+"""Channels that an operation gives: fixed, chosen, as its readers need, or (None) as many as come in; then a width
+that is needed of it is needed of its source."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Node:
         name: unique in its graph; letters, digits and `_-<>`; it names the parameters.
         edges: where the value comes from.
         combine: `"sum"`, `"mean"`, `"concat"` (along channels), `"split"` (concat of `width` channels, shared out
-            evenly, the remainder to the first), or `"each"`: the edges stay apart, as the inputs of the graph in `body`.
+            evenly, the remainder to the first), or `"each"`: the edges stay apart, the inputs of the graph in `body`.
         choice: which of the edges are taken; None: all of them.
         body: what the combined value goes through.
         width: channels of a split.

@@ -1,0 +1,13 @@
+"""Networks: the builder for supernets and derived networks, the operations, and the plain executor."""
+
+from metanas.network.blocks import Phase as Phase
+from metanas.network.mixing import Mix as Mix
+from metanas.network.mixing import Taken as Taken
+from metanas.network.mixing import Weight as Weight
+from metanas.network.mixing import one_path as one_path
+from metanas.network.network import Network as Network
+from metanas.network.network import derived as derived
+from metanas.network.network import module_name as module_name
+from metanas.network.network import supernet as supernet
+from metanas.network.ops import OPS as OPS
+from metanas.network.ops import Maker as Maker

@@ -1,0 +1,154 @@
+"""The modules that operations are made of. Shapes: images (batch, channels, height, width)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metanas.errors import SpaceError, nearest
+from metanas.space import Op
+
+Phase = Literal["search", "scratch"]
+"""What a network is built for: a search over it, or training from scratch."""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+AFFINE: dict[str, dict[Phase, bool | None]] = {
+    "batch": {"search": True, "scratch": True},
+    "batch_cell": {"search": False, "scratch": True},
+    "batch_search": {"search": False, "scratch": None},
+}
+"""Whether a batch norm has a scale and a shift; None: there is no norm."""
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of that name; raises SpaceError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise SpaceError(f"activation {name!r}{nearest(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def norm(name: str, channels: int, phase: Phase) -> list[nn.Module]:
+    """No or one batch norm. A search uses batch statistics everywhere: tracked ones raise under `torch.func.grad`."""
+    if not name:
+        return []
+    if name not in AFFINE:
+        raise SpaceError(f"norm {name!r}{nearest(name, AFFINE)}")
+    affine = AFFINE[name][phase]
+    if affine is None:
+        return []
+    return [nn.BatchNorm2d(channels, affine=affine, track_running_stats=phase == "scratch")]
+
+
+class Conv(nn.Conv2d):
+    """A square convolution that keeps the size at stride 1; no bias where a norm follows and would cancel it."""
+
+    def __init__(self, channels: int, width: int, op: Op, *, bias: bool, stride: int | None = None) -> None:
+        padding = op.dilation * (op.kernel - 1) // 2
+        super().__init__(channels, width, op.kernel, stride or op.stride, padding, op.dilation, op.groups, bias=bias)
+
+
+class Zero(nn.Module):
+    """Zeros of the shape that an operation with this stride would give: never `x * 0`, which keeps NaN."""
+
+    def __init__(self, width: int | None, stride: int) -> None:
+        super().__init__()
+        self.width, self.stride = width, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, *space = x.shape
+        return x.new_zeros(batch, self.width or channels, *(-(-n // self.stride) for n in space))
+
+
+class FactorizedReduce(nn.Module):
+    """Halves height and width without losing every other pixel: two 1x1 convolutions with stride 2, one shifted
+    (DARTS).
+    """
+
+    def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
+        super().__init__()
+        half = width // 2
+        self.even = nn.Conv2d(channels, half, 1, 2, bias=False)
+        self.odd = nn.Conv2d(channels, width - half, 1, 2, bias=False)
+        self.norm = nn.Sequential(*norm(op.norm, width, phase))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]  # an odd size needs the border; an even one never reads it
+        y: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))
+        return y
+
+
+class Residual(nn.Module):
+    """NAS-Bench-201's reduction block: two pre-activated 3x3 convolutions, the first with a stride, beside a pooled
+    1x1.
+    """
+
+    def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
+        super().__init__()
+        first = Conv(channels, width, op, bias=not op.norm)
+        second = Conv(width, width, op, bias=not op.norm, stride=1)
+        self.body = nn.Sequential(
+            activation(op.activation), first, *norm(op.norm, width, phase),
+            activation(op.activation), second, *norm(op.norm, width, phase),
+        )  # fmt: skip
+        self.shortcut = nn.Sequential(nn.AvgPool2d(op.stride), nn.Conv2d(channels, width, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x) + self.shortcut(x)
+        return y
+
+
+class ElasticConv(nn.Module):
+    """A convolution, norm and ReLU that can be narrower than built, its first channels shared by all widths.
+
+    `forward(x, width=w)` computes `w` channels; `forward(x, mask=m)` computes all and scales each by m (channels,). The
+    input may be as narrow as it likes. (Once-for-all, Cai et al., ICLR 2020, arXiv:1908.09791; masks: FBNetV2.)
+    """
+
+    def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
+        super().__init__()
+        conv = Conv(channels, width, op, bias=False)
+        self.weight, self.stride, self.padding = conv.weight, conv.stride, conv.padding
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.tracked = phase == "scratch"
+        if self.tracked:
+            self.register_buffer("mean", torch.zeros(width))
+            self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, x: Tensor, width: int | None = None, mask: Tensor | None = None) -> Tensor:
+        out = width or self.weight.shape[0]
+        y = F.conv2d(x, self.weight[:out, : x.shape[1]], stride=self.stride, padding=self.padding)
+        mean, variance = (self.mean, self.variance) if self.tracked else (None, None)
+        y = F.batch_norm(
+            y,
+            mean,
+            variance,
+            self.scale[:out],
+            self.shift[:out],
+            self.training or not self.tracked,  # type: ignore[arg-type]
+        )
+        y = F.relu(y)
+        return y if mask is None else y * mask.view(1, -1, 1, 1)
+
+
+class Narrow(nn.Module):
+    """The first `width` channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.width]

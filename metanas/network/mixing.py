@@ -1,0 +1,119 @@
+"""What a choice is set to while a supernet runs, and what a Combine makes of it.
+
+Tensor (candidates,)     a mixture: every candidate runs, weighted
+int                      one candidate runs
+tuple of int             these candidates run (k of n; a subset)
+Taken(index, weights)    one candidate runs, and every weight gets its gradient (GDAS)
+absent                   all sources come together (DARTS mixes all inputs of a node)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from metanas.space import Apply, Choice, Combine, Program, Size, sources_of
+
+
+class Taken(NamedTuple):
+    """One candidate runs; `weights` (candidates,) hold 1 at `index` and 0 elsewhere in value, and carry gradients.
+
+    h = weights[index] * x[index] + sum of the other weights: the value is the single path, the gradient reaches every
+    weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
+    """
+
+    index: int
+    weights: Tensor
+
+
+Weight: TypeAlias = Tensor | int | tuple[int, ...] | Taken
+Mix: TypeAlias = Mapping[str, Weight]
+
+
+def one_path(choices: Sequence[Choice], architecture: Mapping[str, tuple[str, ...]]) -> dict[str, Weight]:
+    """An architecture as a mix: only what it takes runs.
+
+    >>> one_path([Choice("y", ("conv", "skip"))], {"y": ("skip",)})
+    {'y': 1}
+    """
+    mix: dict[str, Weight] = {}
+    for choice in choices:
+        labels = architecture.get(choice.name)
+        if labels is not None:
+            rows = tuple(choice.index(label) for label in labels)
+            mix[choice.name] = rows[0] if choice.take == 1 else rows
+    return mix
+
+
+def taken_sources(step: Combine, mix: Mix) -> tuple[str, ...]:
+    """The sources that run."""
+    match mix.get(step.choice) if step.choice else None:
+        case Taken(index, _) | int(index):
+            return (step.sources[index],)
+        case tuple(indices):
+            return tuple(step.sources[i] for i in indices)
+    return step.sources
+
+
+def reached(program: Program, mix: Mix) -> set[str]:
+    """The values that the output needs. It looks at numbers, never at a tensor: nothing is read from the device."""
+    need = {program.output}
+    for step in reversed(program.steps):
+        if step.out in need:
+            need.update(taken_sources(step, mix) if isinstance(step, Combine) else sources_of(step))
+    return need
+
+
+def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozenset[str]) -> Tensor:
+    """The value of a Combine. `zeros`: values that are always zero; a sum leaves them out."""
+    weight = mix.get(step.choice) if step.choice else None
+    if isinstance(weight, Taken):
+        return _straight_through(weight, values[step.sources[weight.index]])
+    sources = taken_sources(step, mix)
+    xs = [values[s] for s in sources]
+    if isinstance(weight, Tensor):
+        return _mixture(step, sources, xs, weight, zeros)
+    if len(xs) == 1:
+        return xs[0]
+    if step.how in ("concat", "split"):
+        return torch.cat(xs, 1)
+    total = sum(xs[1:], start=xs[0])
+    return total / len(xs) if step.how == "mean" else total
+
+
+def _straight_through(weight: Taken, x: Tensor) -> Tensor:
+    w = weight.weights
+    return w[weight.index] * x + (w.sum() - w[weight.index])
+
+
+def _mixture(
+    step: Combine, sources: Sequence[str], xs: Sequence[Tensor], weight: Tensor, zeros: frozenset[str]
+) -> Tensor:
+    ws = weight.unbind()
+    if step.how in ("concat", "split"):
+        return torch.cat([w * x for w, x in zip(ws, xs, strict=True)], 1)
+    rows = [(w, x) for s, w, x in zip(sources, ws, xs, strict=True) if s not in zeros]
+    if not rows:
+        return xs[0]
+    total = rows[0][0] * rows[0][1]
+    for w, x in rows[1:]:
+        total = torch.addcmul(total, x, w)
+    return total
+
+
+def size_arguments(step: Apply, mix: Mix) -> dict[str, int | Tensor]:
+    """How wide an elastic operation runs: `width` for a number, `mask` (channels,) for a mixture of widths."""
+    size = step.op.width
+    if not isinstance(size, Size) or size.choice not in mix:
+        return {}
+    weight = mix[size.choice]
+    if isinstance(weight, int):
+        return {"width": size.values[weight]}
+    if isinstance(weight, Tensor):
+        values = torch.tensor(size.values, device=weight.device)
+        below = torch.arange(size.values[-1], device=weight.device)[None] < values[:, None]  # (sizes, channels)
+        return {"mask": weight @ below.to(weight.dtype)}
+    raise TypeError(f"size {size.choice!r} takes an int or a tensor of weights, got {type(weight).__name__}")
