@@ -1,0 +1,173 @@
+"""`load_data`: any source to `Data`, through the same four steps.
+
+read       images and labels as they came
+check      all faults at once; identical images never stand in two splits
+split      inner, outer and test, drawn stratified from the seed unless the source brings them
+normalise  float32, per channel, with mean and deviation of the inner split only
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from metanas.data.augment import Augmentation, default_augment
+from metanas.data.check import Pair, require_class_names, require_every_class, require_sound
+from metanas.data.copies import first_copies, refuse_shared
+from metanas.data.read import Source, read
+from metanas.data.seeds import seeded
+from metanas.data.splits import Share, stratified
+from metanas.data.types import Data, Split
+from metanas.errors import DataError, nearest
+
+
+def load_data(
+    source: object,
+    *,
+    inner: Share | None = None,
+    outer: Share | None = None,
+    test: Share | None = None,
+    seed: int = 0,
+    augment: Sequence[Augmentation] | None = None,
+    device: torch.device | str = "cpu",
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    overlap: str = "refuse",
+) -> Data:
+    """Reads a source and gives its inner, outer and test split, normalised, on `device`.
+
+    source:  "digits" (scikit-learn's 1,797 images 8x8); the path of an `.npz` with x, y or x_train, y_train
+             (and x_test, y_test) or x_inner, y_inner, x_outer, ..., and optionally classes; a mapping with the same
+             names; a tuple (x, y) of tensors or arrays; a mapping {"inner": (x, y), "outer": ..., "test": ...} or
+             {"train": ..., "test": ...}; a map-style Dataset of (image, label), read once; a Data, returned as it is.
+             Images are (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float; labels are integers from 0.
+    inner, outer, test:
+             fractions of the source or numbers of images. 0.4, 0.4 and 0.2 where nothing is said; 0.5 and 0.5 of the
+             training part where the source brings its test. What no split asks for stays unused.
+    seed:    decides which images go where; the same seed gives the same splits on every machine
+    augment: what training batches go through. Where nothing is said, a shift by an eighth of the shorter side, and
+             for colour images a flip as well: `(Crop(4), Flip())` for 32x32 RGB, `(Crop(1),)` for the digits. `()`
+             for nothing.
+    name, classes: what the data and its labels are called, where the source's own names will not do
+    overlap: what to do where identical images stand in two splits that the source brings: "refuse" or "allow".
+             Splits that are drawn here keep identical images together unless it says "allow".
+
+    Raises DataError (one line: what came, what is allowed, how to mend it) and MissingDependencyError.
+
+    >>> import torch
+    >>> images, labels = torch.rand(60, 3, 16, 16), torch.arange(60) % 4
+    >>> data = load_data((images, labels), inner=0.5, outer=0.25, test=12, classes=["cat", "dog", "emu", "fox"])
+    >>> data.sizes, data.shape, data.augment
+    ({'inner': 30, 'outer': 15, 'test': 12}, (3, 16, 16), (Crop(padding=2), Flip()))
+    """
+    shares = {"inner": inner, "outer": outer, "test": test}
+    if isinstance(source, Data):
+        return _as_it_is(source, {**shares, "augment": augment, "name": name, "classes": classes})
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise DataError(f"seed must be an integer >= 0, got {seed!r}")
+    if overlap not in ("refuse", "allow"):
+        raise DataError(f"overlap must be one of two words, got {overlap!r}{nearest(overlap, ['refuse', 'allow'])}")
+    found = read(source)
+    names = classes if classes is not None else found.classes
+    names = None if names is None else require_class_names(names)
+    require_sound(found.parts, names)
+    parts = {part: (_channels_first(x), y) for part, (x, y) in found.parts.items()}
+    if overlap == "refuse":
+        refuse_shared({part: x for part, (x, _) in parts.items()})
+    splits = _split(Source(found.name, parts), shares, seed, keep_copies_together=overlap == "refuse")
+    if names is None:
+        names = tuple(str(label) for label in range(max(int(y.max()) for _, y in parts.values()) + 1))
+    require_every_class({split: y for split, (_, y) in splits.items()}, names)
+    return _data(name or found.name, splits, names, augment).to(device)
+
+
+def fingerprint(splits: Mapping[str, Pair], classes: Sequence[str]) -> str:
+    """SHA-256 (64 hex digits) of the splits' pixels and labels, in order, and of the class names."""
+    layout = {part: [str(x.dtype), list(x.shape)] for part, (x, _) in splits.items()}
+    digest = hashlib.sha256(json.dumps({"schema": 1, "classes": list(classes), "splits": layout}).encode())
+    for x, y in splits.values():
+        digest.update(x.contiguous().numpy().data)
+        digest.update(y.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _as_it_is(data: Data, asked: Mapping[str, object]) -> Data:
+    changes = [name for name, value in asked.items() if value is not None]
+    if changes:
+        raise DataError(
+            f"a Data is taken as it is, got {', '.join(changes)} as well: load it again from its source, "
+            "or use dataclasses.replace"
+        )
+    return data
+
+
+def _split(
+    source: Source, shares: Mapping[str, Share | None], seed: int, *, keep_copies_together: bool
+) -> dict[str, Pair]:
+    given = [part for part in ("inner", "outer", "test") if part in source.parts]
+    for part in given:
+        if shares[part] is not None:
+            raise DataError(f"{source.name} brings its own {part} split, got {part}={shares[part]!r}: leave it out")
+    if "train" not in source.parts:
+        return {part: source.parts[part] for part in given}
+    usual: dict[str, Share] = {"inner": 0.5, "outer": 0.5} if given else {"inner": 0.4, "outer": 0.4, "test": 0.2}
+    wanted = {part: share if (share := shares[part]) is not None else usual[part] for part in usual}
+    x, y = source.parts["train"]
+    first = first_copies(x) if keep_copies_together else None
+    drawn = stratified(y, wanted, generator=seeded(seed, "split"), first=first)
+    splits = {part: (x[chosen], y[chosen]) for part, chosen in drawn.items()}
+    return {**splits, **{part: source.parts[part] for part in given}}
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    """(N, H, W), (N, C, H, W) or (N, H, W, C) to (N, C, H, W).
+
+    Channels are the axis of length 1, 3 or 4; where both or neither could be it, the one that leaves square images,
+    and otherwise the first.
+    """
+    if images.ndim == 3:
+        return images[:, None].contiguous()
+    _, a, b, c = images.shape
+    first, last = a in (1, 3, 4), c in (1, 3, 4)
+    if first == last:
+        first, last = b == c, a == b
+    if not first and not last and a not in (1, 3, 4):
+        raise DataError(
+            f"images of shape {(a, b, c)} have no axis of 1, 3 or 4 channels and are not square: permute them to "
+            "(N, C, H, W) with square images"
+        )
+    return (images.permute(0, 3, 1, 2) if last and not first else images).contiguous()
+
+
+def _data(
+    name: str, splits: Mapping[str, Pair], classes: tuple[str, ...], augment: Sequence[Augmentation] | None
+) -> Data:
+    fitted = splits["inner"][0]
+    pixels = (0.0, 255.0) if fitted.dtype == torch.uint8 else (float(fitted.min()), float(fitted.max()))
+    mean, std = _moments(fitted.float())
+    _, channels, height, width = fitted.shape
+    ready = {part: Split((x.float() - mean) / std, y.clone()) for part, (x, y) in splits.items()}
+    return Data(
+        name=name,
+        inner=ready["inner"],
+        outer=ready["outer"],
+        test=ready["test"],
+        classes=classes,
+        augment=default_augment((channels, height, width)) if augment is None else tuple(augment),
+        fingerprint=fingerprint(splits, classes),
+        mean=tuple(mean.flatten().tolist()),
+        std=tuple(std.flatten().tolist()),
+        pixels=pixels,
+    )
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (1, C, 1, 1) of every channel; a channel that is constant keeps its scale."""
+    mean = images.mean((0, 2, 3), keepdim=True, dtype=torch.float64)
+    variance = (images - mean.float()).square().mean((0, 2, 3), keepdim=True, dtype=torch.float64)
+    std = variance.sqrt().float()
+    return mean.float(), torch.where(std > 0, std, torch.ones_like(std))

@@ -1,0 +1,200 @@
+"""Where data comes from: each reader turns a source into images and labels of one or more parts.
+
+parts are {"train"} (to be split), {"train", "test"} (the source brings its test), or {"inner", "outer", "test"}.
+"""
+
+from __future__ import annotations
+
+import operator
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from metanas.data.check import Pair
+from metanas.errors import DataError, MissingDependencyError, nearest
+
+NAMES = ("digits",)
+FORMS = ({"train"}, {"train", "test"}, {"inner", "outer", "test"})
+KINDS = '"digits", the path of an .npz, a tuple (x, y), a mapping of splits to (x, y), a map-style Dataset, or a Data'
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a reader found: images as they came (uint8 or float32, any allowed layout) and labels (any integer)."""
+
+    name: str
+    parts: dict[str, Pair]
+    classes: tuple[str, ...] | None = None
+
+
+def read(source: object) -> Source:
+    """The images and labels of any allowed source. Raises DataError for an unknown one."""
+    if isinstance(source, str | Path):
+        return _named(str(source))
+    if isinstance(source, Mapping):
+        return _mapping(source)
+    if isinstance(source, tuple) and len(source) == 2:
+        return Source("tensors", {"train": _pair("train", source)})
+    if isinstance(source, DataLoader):
+        raise DataError("a DataLoader came: hand over what it reads from, loader.dataset")
+    if isinstance(source, IterableDataset):
+        raise DataError("an IterableDataset came: it has no length; give a map-style Dataset or a tuple (x, y)")
+    if isinstance(source, Tensor | np.ndarray):
+        raise DataError("images without labels came: give a tuple (x, y)")
+    if not isinstance(source, tuple | list) and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return _dataset(source)
+    raise DataError(f"data must be {KINDS}; got {type(source).__name__}")
+
+
+def _named(name: str) -> Source:
+    path = Path(name)
+    if name == "digits":
+        return _digits()
+    if path.is_dir():
+        raise DataError(f"data {name!r} is a folder: give the path of an .npz, or a Dataset that reads the folder")
+    if path.is_file():
+        return _npz(path)
+    known = list(NAMES)
+    if path.suffix or len(path.parts) > 1:
+        known = [str(found) for found in sorted(path.parent.glob("*.npz"))] + known
+        raise DataError(f"there is no data file {name!r}{nearest(name, known)}")
+    raise DataError(f"unknown data {name!r}{nearest(name, known)}, or the path of an .npz")
+
+
+def _digits() -> Source:
+    """Optical recognition of handwritten digits (Alpaydin and Kaynak, UCI 1998): 1,797 images 8x8, values 0 to 16."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingDependencyError('data "digits" needs scikit-learn: pip install "scikit-learn>=1.5,<2"') from error
+    bunch = load_digits()
+    parts = {"train": _pair("train", (bunch.images, bunch.target))}
+    return Source("digits", parts, tuple(str(digit) for digit in range(10)))
+
+
+def _npz(path: Path) -> Source:
+    try:
+        # Never a pickle: an array of Python objects could run code.
+        file = np.load(path, allow_pickle=False)
+        named = isinstance(file, np.lib.npyio.NpzFile)
+        arrays = {key: file[key] for key in file.files if _is_ours(key)} if named else {}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{str(path)!r} is not an .npz of plain arrays ({reason}): save it with numpy.savez(path, x=, y=)"
+        ) from error
+    if not named:
+        raise DataError(f"{str(path)!r} holds one array without a name: save it with numpy.savez(path, x=, y=)")
+    file.close()
+    return _arrays(path.stem, arrays)
+
+
+def _is_ours(key: object) -> bool:
+    return key in ("x", "y", "classes") or str(key).startswith(("x_", "y_"))
+
+
+def _mapping(source: Mapping[Any, Any]) -> Source:
+    if any(_is_ours(key) for key in source):
+        return _arrays("arrays", {key: value for key, value in source.items() if _is_ours(key)})
+    _require_form(set(source), [str(key) for key in source], "splits")
+    return Source("splits", {name: _pair(name, source[name]) for name in _ordered(set(source))})
+
+
+def _arrays(name: str, arrays: Mapping[str, Any]) -> Source:
+    """Parts from names: x, y (or x_train, y_train), x_test, y_test, x_inner, ..., and classes."""
+    keys = [key for key in arrays if key != "classes"]
+    images = {key.removeprefix("x").removeprefix("_") or "train" for key in keys if key.startswith("x")}
+    labels = {key.removeprefix("y").removeprefix("_") or "train" for key in keys if key.startswith("y")}
+    twice = "x" in arrays and "x_train" in arrays
+    if images != labels or twice:
+        raise DataError(
+            f"{name} must hold one y for each x: x, y or x_train, y_train (and x_test, y_test) or x_inner, y_inner, "
+            f"x_outer, ...; got {', '.join(sorted(keys)) or 'neither x nor y'}"
+        )
+    _require_form(images, keys, name)
+    key_of = {part: "" if part == "train" and "x" in arrays else f"_{part}" for part in images}
+    parts = {part: _pair(part, (arrays[f"x{key_of[part]}"], arrays[f"y{key_of[part]}"])) for part in _ordered(images)}
+    return Source(name, parts, _names(arrays["classes"]) if "classes" in arrays else None)
+
+
+def _require_form(parts: set[str], keys: list[str], name: str) -> None:
+    if parts not in FORMS:
+        raise DataError(
+            f"{name} must hold train, or train and test, or inner, outer and test; got {', '.join(keys) or 'nothing'}"
+        )
+
+
+def _ordered(parts: set[str]) -> list[str]:
+    return [part for part in ("train", "inner", "outer", "test") if part in parts]
+
+
+def _dataset(dataset: Any) -> Source:
+    """Every item of a map-style data set, read once; random transforms in it are frozen by that."""
+    images, labels = [], []
+    for i in range(len(dataset)):
+        item = dataset[i]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise DataError(f"item {i} of the data set must be (image, label), got {type(item).__name__}")
+        images.append(_tensor(f"image {i}", _plain_picture(item[0])))
+        try:
+            labels.append(operator.index(item[1]))
+        except TypeError as error:
+            raise DataError(f"label {i} of the data set must be an integer, got {item[1]!r}") from error
+    kinds = {(tuple(image.shape), image.dtype) for image in images}
+    if len(kinds) > 1:
+        shapes = sorted({shape for shape, _ in kinds})[:3]
+        raise DataError(f"images of a data set must have one shape and type, got {len(kinds)}, e.g. {shapes}: resize")
+    pixels = torch.stack(images) if images else torch.zeros(0, 1, 1, 1)
+    pair = _pair("train", (pixels, np.array(labels, dtype=np.int64)))
+    classes = getattr(dataset, "classes", None)
+    return Source(type(dataset).__name__, {"train": pair}, None if classes is None else _names(classes))
+
+
+def _plain_picture(image: Any) -> Any:
+    """A Pillow image as grey or RGB values: a palette's indices are not brightness. Anything else as it is."""
+    if hasattr(image, "convert") and hasattr(image, "mode"):
+        return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    return image
+
+
+def _names(classes: Any) -> tuple[str, ...]:
+    listed = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    if isinstance(listed, str) or not hasattr(listed, "__iter__"):
+        raise DataError(f"classes must be a list of names, got {listed!r}")
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in listed)
+
+
+def _pair(part: str, pair: Any) -> Pair:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise DataError(f"{part} must be a pair (x, y) of images and labels, got {type(pair).__name__}")
+    images, labels = _tensor(f"{part} images", pair[0]), _tensor(f"{part} labels", pair[1])
+    pixels = images if images.dtype == torch.uint8 else images.float()
+    return pixels, labels.long() if labels.dtype == torch.uint8 else labels
+
+
+def _tensor(what: str, value: Any) -> Tensor:
+    """uint8 and bool stay, other integers become int64, floats float32 (what is beyond it: infinite, refused later)."""
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_complex() or value.is_quantized:
+            raise DataError(f"{what} must be dense numbers, got a tensor of type {value.dtype}, {value.layout}")
+        dense = value.detach().cpu()
+        if dense.dtype in (torch.uint8, torch.bool):
+            return dense
+        return dense.float() if dense.is_floating_point() else dense.long()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{what} must be one array, got rows of different lengths") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{what} must be numbers, got {array.dtype.name}: convert them to integers or floats")
+    wanted = {"b": np.bool_, "f": np.float32}.get(array.dtype.kind, np.int64)
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else wanted, order="C"))

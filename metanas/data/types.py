@@ -1,0 +1,92 @@
+"""The two values of this room: a `Split` (images and labels) and `Data` (three splits and what was done to them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from metanas.data.augment import Augmentation
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Images and their labels, on one device.
+
+    inputs:  float32 (examples, channels, height, width), normalised per channel
+    targets: long (examples,), each in 0 .. classes - 1
+
+    >>> Split(torch.zeros(5, 1, 8, 8), torch.arange(5))
+    Split(5 of (1, 8, 8), cpu)
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} of {tuple(self.inputs.shape[1:])}, {self.inputs.device})"
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.inputs.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Three disjoint splits: a search trains θ on `inner`, learns the structure on `outer`, and tests once on `test`.
+
+    name:        what the data is called in a run
+    classes:     the name of each label
+    augment:     what a training batch goes through, in this order
+    fingerprint: SHA-256 (hex) of the splits as they came, before normalisation, and of the classes; a run refuses to
+                 go on with another one. `augment` is a setting of the training, so it is not part of it.
+    mean, std:   per channel, of the inner split, in the units of the source's pixels (0 .. 255 for uint8):
+                 `inputs = (pixels - mean) / std`
+    pixels:      (lowest, highest) value of a source pixel: (0, 255) for uint8, else what the inner split holds; an
+                 exported network needs it to read an ordinary image file
+
+    >>> from metanas.data import load_data
+    >>> data = load_data("digits")
+    >>> data.shape, data.sizes
+    ((1, 8, 8), {'inner': 719, 'outer': 719, 'test': 359})
+    """
+
+    name: str
+    inner: Split
+    outer: Split
+    test: Split
+    classes: tuple[str, ...]
+    augment: tuple[Augmentation, ...]
+    fingerprint: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixels: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        channels, height, width = self.inner.inputs.shape[1:]
+        return channels, height, width
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"inner": len(self.inner), "outer": len(self.outer), "test": len(self.test)}
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.inputs.device
+
+    @property
+    def train(self) -> Split:
+        """Inner and outer together (a copy), for training a derived network from scratch."""
+        return Split(
+            torch.cat([self.inner.inputs, self.outer.inputs]),
+            torch.cat([self.inner.targets, self.outer.targets]),
+        )
+
+    def to(self, device: torch.device | str) -> Data:
+        """The same data with every split on `device`."""
+        return replace(self, inner=self.inner.to(device), outer=self.outer.to(device), test=self.test.to(device))
