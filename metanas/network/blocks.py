@@ -122,23 +122,19 @@ class ElasticConv(nn.Module):
         conv = Conv(channels, width, op, bias=False)
         self.weight, self.stride, self.padding = conv.weight, conv.stride, conv.padding
         self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-        self.tracked = phase == "scratch"
-        if self.tracked:
-            self.register_buffer("mean", torch.zeros(width))
-            self.register_buffer("variance", torch.ones(width))
+        tracked = phase == "scratch"
+        self.mean: Tensor | None
+        self.variance: Tensor | None
+        self.register_buffer("mean", torch.zeros(width) if tracked else None)
+        self.register_buffer("variance", torch.ones(width) if tracked else None)
 
     def forward(self, x: Tensor, width: int | None = None, mask: Tensor | None = None) -> Tensor:
         out = width or self.weight.shape[0]
         y = F.conv2d(x, self.weight[:out, : x.shape[1]], stride=self.stride, padding=self.padding)
-        mean, variance = (self.mean, self.variance) if self.tracked else (None, None)
-        y = F.batch_norm(
-            y,
-            mean,
-            variance,
-            self.scale[:out],
-            self.shift[:out],
-            self.training or not self.tracked,  # type: ignore[arg-type]
-        )
+        mean = None if self.mean is None else self.mean[:out]
+        variance = None if self.variance is None else self.variance[:out]
+        now = self.training or mean is None
+        y = F.batch_norm(y, mean, variance, self.scale[:out], self.shift[:out], now)
         y = F.relu(y)
         return y if mask is None else y * mask.view(1, -1, 1, 1)
 

@@ -3,7 +3,7 @@
 Tensor (candidates,)     a mixture: every candidate runs, weighted
 int                      one candidate runs
 tuple of int             these candidates run (k of n; a subset)
-Taken(index, weights)    one candidate runs, and every weight gets its gradient (GDAS)
+Taken(candidate, weights) one candidate runs, and every weight gets its gradient (GDAS)
 absent                   all sources come together (DARTS mixes all inputs of a node)
 """
 
@@ -19,13 +19,13 @@ from metanas.space import Apply, Choice, Combine, Program, Size, sources_of
 
 
 class Taken(NamedTuple):
-    """One candidate runs; `weights` (candidates,) hold 1 at `index` and 0 elsewhere in value, and carry gradients.
+    """One candidate runs; `weights` (candidates,) hold 1 at `candidate` and 0 elsewhere in value, and carry gradients.
 
-    h = weights[index] * x[index] + sum of the other weights: the value is the single path, the gradient reaches every
+    h = weights[candidate] * x[candidate] + sum of the other weights: the value is the single path, the gradient reaches every
     weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
     """
 
-    index: int
+    candidate: int
     weights: Tensor
 
 
@@ -71,7 +71,7 @@ def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozen
     """The value of a Combine. `zeros`: values that are always zero; a sum leaves them out."""
     weight = mix.get(step.choice) if step.choice else None
     if isinstance(weight, Taken):
-        return _straight_through(weight, values[step.sources[weight.index]])
+        return _straight_through(weight, values[step.sources[weight.candidate]])
     sources = taken_sources(step, mix)
     xs = [values[s] for s in sources]
     if isinstance(weight, Tensor):
@@ -86,7 +86,7 @@ def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozen
 
 def _straight_through(weight: Taken, x: Tensor) -> Tensor:
     w = weight.weights
-    return w[weight.index] * x + (w.sum() - w[weight.index])
+    return w[weight.candidate] * x + (w.sum() - w[weight.candidate])
 
 
 def _mixture(
