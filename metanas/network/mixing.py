@@ -19,10 +19,10 @@ from metanas.space import Apply, Choice, Combine, Program, Size, sources_of
 
 
 class Taken(NamedTuple):
-    """One candidate runs; `weights` (candidates,) hold 1 at `candidate` and 0 elsewhere in value, and carry gradients.
+    """One candidate runs; `weights` (candidates,) hold 1 at `candidate`, 0 elsewhere in value, and carry gradients.
 
-    h = weights[candidate] * x[candidate] + sum of the other weights: the value is the single path, the gradient reaches every
-    weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
+    h = weights[candidate] * x[candidate] + sum of the other weights: the value is the single path, the gradient reaches
+    every weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
     """
 
     candidate: int
