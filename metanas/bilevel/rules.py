@@ -1,0 +1,190 @@
+"""Inner update rules: one step of an optimiser as a pure, differentiable function.
+
+    SGD     g = grad + wd w;  v = m v + g;  w - lr v           (Nesterov: w - lr (g + m v))
+    Adam    g = grad + wd w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w - lr m^ / (sqrt(v^) + eps)
+
+They compute, step for step, what `torch.optim.SGD` and `torch.optim.Adam` compute in place. Estimators look ahead and
+unroll with them; anything with `init` and `__call__` is a rule, so a learned optimiser is one too.
+
+Every number may be
+    a number or a 0-d tensor  SGD(lr=0.1); a tensor that a schedule writes into is read anew at each step
+    a function of the outer   SGD(lr=lambda outer: outer["log_lr"].exp())                  a learned rate
+    ... giving one of step    SGD(lr=lambda outer: lambda step: outer["lr"].take(step))    a rate per step
+    a tree like theta         SGD(lr=lambda outer: outer["rate"])                          Meta-SGD: a rate per coordinate
+`step` is a 0-d integer tensor: index with `take`, since `x[step]` would read the host.
+
+Sources: Sutskever, Martens, Dahl, Hinton 2013 (momentum and Nesterov as torch has them); Kingma, Ba 2015,
+arXiv:1412.6980; Li, Zhou, Chen, Li 2017, arXiv:1707.09835 (Meta-SGD).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from metanas.bilevel.trees import Tree, zeros
+from metanas.errors import BilevelError
+
+Number: TypeAlias = float | Tensor | Tree | Callable[[Tree], Any]
+
+
+class Rule(Protocol):
+    """One inner update. Pure: it writes nothing, and everything it returns is differentiable in everything it got."""
+
+    def init(self, theta: Tree) -> Tree:
+        """The memory before the first step, a tree of tensors."""
+        ...
+
+    def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
+        """The next (theta, memory), from a gradient like theta."""
+        ...
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum (no dampening), Nesterov momentum and coupled weight decay.
+
+    Memory: {"velocity": like theta, "step": 0-d long}.
+
+    Args:
+        lr, momentum, weight_decay: numbers in any of the forms of this module.
+        nesterov: look ahead along the new velocity.
+
+    Raises:
+        BilevelError: a plain number that is out of range (lr > 0, momentum >= 0, weight_decay >= 0).
+
+    >>> rule, theta = SGD(lr=0.1, momentum=0.9), {"w": torch.tensor([1.0])}
+    >>> theta, memory = rule(theta, rule.init(theta), {"w": torch.tensor([2.0])}, {})
+    >>> theta, memory
+    ({'w': tensor([0.8000])}, {'velocity': {'w': tensor([2.])}, 'step': tensor(1)})
+    """
+
+    lr: Number
+    momentum: Number = 0.0
+    weight_decay: Number = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        _at_least_zero("momentum", self.momentum)
+        _at_least_zero("weight_decay", self.weight_decay)
+        if self.nesterov and _is_zero(self.momentum):
+            raise BilevelError("nesterov=True needs a momentum > 0, got 0; give one, or leave nesterov out")
+
+    def init(self, theta: Tree) -> Tree:
+        return {"velocity": zeros(theta), "step": _counter(theta, torch.long)}
+
+    def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
+        step = memory["step"]
+        lr = _spread(self.lr, outer, step, theta)
+        gradient = _decayed(self.weight_decay, outer, step, theta, gradient)
+        velocity = direction = gradient
+        if not _is_zero(self.momentum):
+            momentum = _spread(self.momentum, outer, step, theta)
+            velocity = tree_map(lambda m, v, g: m * v + g, momentum, memory["velocity"], gradient)
+            direction = velocity
+            if self.nesterov:
+                direction = tree_map(lambda m, v, g: g + m * v, momentum, velocity, gradient)
+        theta = tree_map(lambda a, w, d: w - a * d, lr, theta, direction)
+        return theta, {"velocity": velocity, "step": step + 1}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with bias correction and coupled (L2) weight decay.
+
+    Memory: {"m": like theta, "v": like theta, "step": 0-d float32}. A coordinate that never had a gradient has v =
+        0, where
+    the derivative of the square root is infinite; the rule's own derivative there is finite (lr / eps) and is what
+    comes out.
+
+    Args:
+        lr, eps, weight_decay: numbers in any of the forms of this module.
+        betas: two such numbers.
+
+    Raises:
+        BilevelError: a plain number that is out of range (lr > 0, 0 <= betas < 1, eps >= 0, weight_decay >= 0).
+
+    >>> rule, theta = Adam(lr=0.1), {"w": torch.tensor([1.0])}
+    >>> theta, memory = rule(theta, rule.init(theta), {"w": torch.tensor([2.0])}, {})
+    >>> theta, memory["step"]
+    ({'w': tensor([0.9000])}, tensor(1.))
+    """
+
+    lr: Number
+    betas: tuple[Number, Number] = (0.9, 0.999)
+    eps: Number = 1e-8
+    weight_decay: Number = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        for name, value in (("eps", self.eps), ("weight_decay", self.weight_decay)):
+            _at_least_zero(name, value)
+        for beta in self.betas:
+            if isinstance(beta, int | float) and not 0 <= beta < 1:
+                raise BilevelError(f"betas must be two numbers with 0 <= beta < 1, got {self.betas}")
+
+    def init(self, theta: Tree) -> Tree:
+        return {"m": zeros(theta), "v": zeros(theta), "step": _counter(theta, torch.float32)}
+
+    def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
+        before, step = memory["step"], memory["step"] + 1
+        lr, b1, b2, eps = (_spread(x, outer, before, theta) for x in (self.lr, *self.betas, self.eps))
+        gradient = _decayed(self.weight_decay, outer, before, theta, gradient)
+        m = tree_map(lambda b, m, g: b * m + (1 - b) * g, b1, memory["m"], gradient)
+        v = tree_map(lambda b, v, g: b * v + (1 - b) * g * g, b2, memory["v"], gradient)
+
+        def move(w: Tensor, m: Tensor, v: Tensor, lr: Any, b1: Any, b2: Any, eps: Any) -> Any:
+            t = step.to(torch.promote_types(w.dtype, torch.float32))  # b ** t in half precision would be 1
+            return w - lr * (m / (1 - b1**t)) / (_root(v / (1 - b2**t)) + eps)
+
+        return tree_map(move, theta, m, v, lr, b1, b2, eps), {"m": m, "v": v, "step": step}
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root of x >= 0 with derivative 0, not inf, at 0: inf times a zero gradient would be nan."""
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), x)
+
+
+def _spread(value: Number, outer: Tree, step: Tensor, theta: Tree) -> Tree:
+    """The number for every leaf of theta, as a tree like theta."""
+    if callable(value):
+        value = value(outer)
+    if callable(value):
+        value = value(step)
+    if isinstance(value, int | float | Tensor):
+        return tree_map(lambda _: value, theta)
+    return value
+
+
+def _decayed(weight_decay: Number, outer: Tree, step: Tensor, theta: Tree, gradient: Tree) -> Tree:
+    if _is_zero(weight_decay):
+        return gradient
+    return tree_map(lambda d, g, w: g + d * w, _spread(weight_decay, outer, step, theta), gradient, theta)
+
+
+def _counter(theta: Tree, dtype: torch.dtype) -> Tensor:
+    leaves = tree_leaves(theta)
+    return torch.zeros((), dtype=dtype, device=leaves[0].device if leaves else None)
+
+
+def _is_zero(value: Number) -> bool:
+    """A plain 0: then the term is left out; a tensor is never looked into."""
+    return isinstance(value, int | float) and value == 0
+
+
+def _positive(name: str, value: Number) -> None:
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise BilevelError(f"{name} must be > 0 and finite, got {value}")
+
+
+def _at_least_zero(name: str, value: Number) -> None:
+    if isinstance(value, int | float) and not 0 <= value < math.inf:
+        raise BilevelError(f"{name} must be >= 0 and finite, got {value}")
