@@ -1,0 +1,109 @@
+"""`list_runs` tells what every run is, and never raises, whatever a run has become."""
+
+import json
+import os
+import random
+
+import pytest
+
+from metanas.run import EventWriter, RunFolder, list_runs, summarise
+
+
+def test_a_finished_run_in_one_line(make_run):
+    run = make_run()
+    (summary,) = list_runs()
+    assert summary == summarise(run.path)
+    assert (summary.name, summary.status, summary.space, summary.data) == ("first", "finished", "nasbench201", "digits")
+    assert (summary.controller, summary.epoch, summary.epochs, summary.step) == ("drnas", 50, 50, 900)
+    assert (summary.key, summary.test_accuracy, summary.created[:4]) == ("|none~0|", 0.99, "2026")
+    assert summary.elapsed >= 0
+
+
+def test_status(make_run, root, dead_pid):
+    make_run("interrupted", end="interrupted", result=False)
+    make_run("failed", end="failed", result=False)
+    make_run("killed", end=None, result=False)
+    with EventWriter(make_run("resumed-and-killed").events) as log:
+        log.write("begin", step=3, resumed=True)
+    running, far = make_run("running", end=None), make_run("far", end=None)
+    (far.path / "lock").write_text(json.dumps({"host": "far", "pid": 1, "start": ""}))
+    new = RunFolder.create("new")
+    new.write_recipe({"schema": 1})
+    new.write_space({"schema": 1})
+    with running.lock():
+        status = {summary.name: summary.status for summary in list_runs()}
+    assert status == {
+        "interrupted": "interrupted",
+        "failed": "failed",
+        "killed": "killed",
+        "resumed-and-killed": "killed",
+        "running": "running",
+        "far": "running on far",
+        "new": "new",
+    }
+
+
+def test_a_search_without_result_shows_its_last_step(make_run):
+    make_run(end=None, result=False)
+    (summary,) = list_runs()
+    assert (summary.step, summary.epoch, summary.epochs, summary.key) == (3, 1, 50, "|nor_conv_3x3~0|")
+
+
+def test_damaged_runs_are_listed_beside_the_others(make_run, root):
+    make_run("good")
+    (root / "empty").mkdir()
+    for name in ("recipe.json", "space.json", "result.json"):
+        make_run(f"cut-{name[:-5]}").file(name).write_text('{"schema": 1')
+    make_run("newer").write_recipe({"schema": 3, "metanas": "9.1"})
+    (root / "README.md").touch()
+    (root / ".hidden").mkdir()
+    (root / "bad\x1bname").mkdir()
+    (root / "dangling").symlink_to(root / "nowhere")
+    summaries = {summary.name: summary.status for summary in list_runs()}
+    assert set(summaries) == {"good", "empty", "cut-recipe", "cut-space", "cut-result", "newer"}
+    assert summaries.pop("good") == "finished"
+    assert all(status.startswith("damaged: ") and "\n" not in status for status in summaries.values())
+    assert "needs metanas >= 9.1" in summaries["newer"] and "recipe.json" in summaries["empty"]
+
+
+def test_any_byte_of_any_record_changed_never_raises(make_run):
+    run = make_run()
+    generator = random.Random(0)
+    for path in sorted(run.path.iterdir()):
+        whole = path.read_bytes()
+        for position in generator.sample(range(len(whole)), min(60, len(whole))):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << generator.randrange(8)
+            path.write_bytes(bytes(damaged))
+            summarise(run.path)
+        for value in (
+            b"null",
+            b"[]",
+            b'{"schema": 1}',
+            b"9" * 5000,
+            b'{"schema": 1, "test_accuracy": 1' + b"0" * 400 + b"}",
+        ):
+            path.write_bytes(value)
+            summarise(run.path)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("value", [[], {}, 3, "x", None, True])
+def test_fields_of_any_type_never_raise(make_run, value):
+    run = make_run()
+    run.write_recipe({"schema": 1, "recipe": value, "data": value, "created": value})
+    run.write_recipe({"schema": 1, "recipe": {"space": value, "search": value}, "data": {"name": value}})
+    run.write_result({"schema": 1, "test_accuracy": value, "key": value, "epochs": value})
+    with EventWriter(run.events) as log:
+        log.write("epoch", epoch=value, epochs=value, step=value, key=value)
+        log.write("end", status=value)
+    (summary,) = list_runs()
+    assert summary.status == "failed"
+
+
+def test_folders_in_place_of_files_never_raise(make_run):
+    run = make_run()
+    for name in ("events.jsonl", "result.json", "recipe.json"):
+        os.unlink(run.file(name))
+        run.file(name).mkdir()
+        summarise(run.path)
