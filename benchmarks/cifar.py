@@ -21,7 +21,7 @@ from metanas.errors import DataError, MissingDependencyError
 def cifar16(
     folder: str | Path, *, train: int = 50_000, test: int = 0, seed: int = 0, cache: str | Path | None = None
 ) -> dict[str, np.ndarray]:
-    """`train` training images drawn by `seed` (and `test` test images): x_train (train, 3, 16, 16) uint8, y_train, classes.
+    """`train` training images drawn by `seed`, `test` test images: x_train (train, 3, 16, 16) uint8, y_train, classes.
 
     With test=0 there is no x_test: `load_data` then draws a test split as well. `cache` is an .npz that is written
     once and read afterwards, as long as it was made with the same numbers. About 10 s for all 50,000 images on 1 core.

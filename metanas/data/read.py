@@ -82,10 +82,11 @@ def _digits() -> Source:
 
 def _npz(path: Path) -> Source:
     try:
-        # Never a pickle: an array of Python objects could run code.
-        file = np.load(path, allow_pickle=False)
-        named = isinstance(file, np.lib.npyio.NpzFile)
-        arrays = {key: file[key] for key in file.files if _is_ours(key)} if named else {}
+        with path.open("rb") as handle:
+            # Never a pickle: an array of Python objects could run code.
+            file = np.load(handle, allow_pickle=False)
+            named = isinstance(file, np.lib.npyio.NpzFile)
+            arrays = {key: file[key] for key in file.files if _is_ours(key)} if named else {}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
@@ -93,7 +94,6 @@ def _npz(path: Path) -> Source:
         ) from error
     if not named:
         raise DataError(f"{str(path)!r} holds one array without a name: save it with numpy.savez(path, x=, y=)")
-    file.close()
     return _arrays(path.stem, arrays)
 
 
@@ -114,7 +114,7 @@ def _arrays(name: str, arrays: Mapping[str, Any]) -> Source:
     images = {key.removeprefix("x").removeprefix("_") or "train" for key in keys if key.startswith("x")}
     labels = {key.removeprefix("y").removeprefix("_") or "train" for key in keys if key.startswith("y")}
     twice = "x" in arrays and "x_train" in arrays
-    if images != labels or twice:
+    if not images or images != labels or twice:
         raise DataError(
             f"{name} must hold one y for each x: x, y or x_train, y_train (and x_test, y_test) or x_inner, y_inner, "
             f"x_outer, ...; got {', '.join(sorted(keys)) or 'neither x nor y'}"
