@@ -1,0 +1,87 @@
+"""What a network costs: trainable parameters, and multiply-adds of one forward pass of one example.
+
+Counted are convolutions and matrix products (of linear layers, of attention), a multiply-add for each product and one
+for each bias that is added. Norms, activations, pools and sums are not: they are what is left out of published tables
+(NAS-Bench-201), so that a number here may stand beside a number there. One multiply-add is 2 FLOPs; papers that say
+"FLOPs" often mean multiply-adds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from metanas.errors import ShapeError
+
+FLOPS_PER_MULTIPLY_ADD = 2
+EXAMPLES = 2  # an untracked batch norm on a 1x1 image has no statistics of one example
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters: trainable ones; multiply_adds: of one forward pass of one example (x 2: FLOPs)."""
+
+    parameters: int
+    multiply_adds: int
+
+    def __str__(self) -> str:
+        return f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"
+
+
+def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
+    """The cost of `network`, which is neither run nor changed: a copy without memory (meta device) is.
+
+    Args:
+        shape: of one example, without the batch: (channels, height, width).
+
+    Raises:
+        ShapeError: `shape` holds something else than positive whole numbers, or the network does not take it.
+
+    >>> cost(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(8 * 16, 10)), (3, 4, 4))
+    Cost(parameters=1506, multiply_adds=4746)
+    """
+    if not all(isinstance(n, int) and n >= 1 for n in shape):
+        raise ShapeError(f"shape must hold whole numbers >= 1, got {tuple(shape)}; leave the batch out")
+    shadow = _shadow(network).eval()
+    counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
+    try:
+        with torch.no_grad(), counter:
+            shadow(torch.empty(EXAMPLES, *shape, device="meta"))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ShapeError(f"the network does not take {tuple(shape)} ({str(error).splitlines()[0]})") from error
+    multiply_adds = counter.get_total_flops() // (FLOPS_PER_MULTIPLY_ADD * EXAMPLES)
+    return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), multiply_adds)
+
+
+def _shadow(network: nn.Module) -> nn.Module:
+    """A copy of the modules whose tensors have shapes and no memory; gradients are not copied either."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
+    memo |= {id(b): b.detach().to("meta") for b in network.buffers()}
+    return copy.deepcopy(network, memo)
+
+
+def _with_bias(operator: Any, bias_at: int) -> Callable[..., int]:
+    """torch's own count of an operator, and one multiply-add for each number that a bias is added to."""
+    products = flop_registry[operator]
+
+    def count(*shapes: Any, out_shape: Sequence[int], **others: Any) -> int:
+        flops: int = products(*shapes, out_val=out_shape, **others)
+        return flops + (FLOPS_PER_MULTIPLY_ADD * prod(out_shape) if shapes[bias_at] is not None else 0)
+
+    return count
+
+
+aten = torch.ops.aten
+COUNTED = {
+    aten.convolution: _with_bias(aten.convolution, bias_at=2),
+    aten.addmm: _with_bias(aten.addmm, bias_at=0),
+}
+"""The operators that add a bias. torch counts their products alone; NAS-Bench-201's table counts both (an empty cell:
+7,783,050, of which 10 are the classifier's biases)."""
