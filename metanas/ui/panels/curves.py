@@ -1,0 +1,117 @@
+"""How the search goes: losses and accuracies over the epochs, as plots where there is room, as sparklines where not.
+
+A run of a controller that needs only values has values instead: what was evaluated, and the best so far. Before the
+first epoch has ended, the losses of the steps are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from rich.text import Text
+
+from metanas.ui.paper import DIM, INNER, OUTER, Paper
+from metanas.ui.plot import Series, Values, finite, plot, sparkline
+from metanas.ui.state import RunState
+from metanas.ui.units import loss, percent
+
+NATURAL = 7  # rows of a plot where the height is free
+AXIS = 7  # cells left of a plot, for the numbers of its axis
+BESIDE = 90  # from this width on, two plots stand side by side
+
+Show = Callable[[float | None], str]
+Chart = tuple[str, Show, tuple[Series, ...]]
+
+
+def curves(state: RunState, paper: Paper) -> list[Text]:
+    """A headline, then plots in the height that is left, or one sparkline per curve where it is too low for plots."""
+    charts = [chart for chart in _charts(state) if any(finite(one.values) for one in chart[2])]
+    if not charts:
+        return []
+    title = paper.rule("curves", _span(state))
+    rows = NATURAL if paper.height is None else paper.height - 2
+    beside = paper.width >= BESIDE and len(charts) > 1
+    if not beside and len(charts) > 1:
+        rows = (rows - 1) // 2 if paper.height is not None else rows
+    if rows < 4:
+        return paper.rows([title, *_sparklines(charts, paper)])
+    if not beside:
+        return paper.rows([title, *(line for chart in charts for line in _drawn(chart, paper.width, rows, paper))])
+    half = (paper.width - 3) // 2
+    left, right = (_drawn(chart, half, rows, paper) for chart in charts)
+    for line, other in zip(left, right, strict=True):
+        line.pad_right(half - line.cell_len + 3)
+        line.append_text(other)
+    return paper.rows([title, *left])
+
+
+def _charts(state: RunState) -> list[Chart]:
+    if state.values and not state.history:
+        values = tuple(point.value for point in state.values)
+        best = tuple(point.best for point in state.values)
+        shown = (Series("value", values, INNER, "."), Series("best", best, OUTER, "o"))
+        return [("value", loss, shown)]
+    points: Sequence[object] = state.history if len(state.history) > 1 else state.steps
+    ahead = [None] * max((state.epochs or 0) - len(state.history), 0) if points is state.history else []
+
+    def series(name: str, field: str, style: str, mark: str) -> Series:
+        return Series(name, (*(getattr(point, field, None) for point in points), *ahead), style, mark)
+
+    losses = (series("inner", "inner_loss", INNER, "."), series("outer", "outer_loss", OUTER, "o"))
+    accuracy = (series("inner", "inner_accuracy", INNER, "."), series("outer", "outer_accuracy", OUTER, "o"))
+    return [("loss", loss, losses), ("accuracy", percent, accuracy)]
+
+
+def _span(state: RunState) -> str:
+    if state.values and not state.history:
+        return f"{len(state.values)} evaluations"
+    if len(state.history) > 1:
+        return f"epochs {state.history[0].epoch} to {state.history[-1].epoch}"
+    return f"{len(state.steps)} steps"
+
+
+def _range(chart: Chart) -> tuple[float, float]:
+    numbers = [value for one in chart[2] for value in finite(one.values)]
+    return min(numbers), max(numbers)
+
+
+def _last(values: Values) -> float | None:
+    """The newest value, also where it is not finite."""
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _legend(chart: Chart, paper: Paper) -> Text:
+    name, show, shown = chart
+    line = Text(f"{name}".rjust(AXIS - 1) + " ", style="bold")
+    for one in shown:
+        if _last(one.values) is not None:
+            mark = paper.glyph("━", one.mark)
+            line.append(f"  {mark} ", style=f"not bold {one.style}")
+            line.append(f"{one.name} {show(_last(one.values))}", style="not bold")
+    return line
+
+
+def _drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
+    """The legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom."""
+    low, high = _range(chart)
+    letters = plot(chart[2], width - AXIS, rows, low=low, high=high, ascii_only=paper.ascii_only)
+    numbers = [chart[1](high), *[""] * (rows - 2), chart[1](low)]
+    tick = paper.glyph("┤", "|")
+    lines = [_legend(chart, paper)]
+    for number, row in zip(numbers, letters, strict=True):
+        axis = tick if number else paper.glyph("│", "|")
+        lines.append(Text(number.rjust(AXIS - 1)[: AXIS - 1] + axis, style=DIM).append_text(row))
+    return lines
+
+
+def _sparklines(charts: Sequence[Chart], paper: Paper) -> list[Text]:
+    """One row per curve, those of the outer problem first: where rows are few, they say more."""
+    curves = [(name, show, one) for name, show, shown in charts for one in shown if finite(one.values)]
+    lines = []
+    for name, show, one in sorted(curves, key=lambda curve: curve[2].style != OUTER):
+        past = [value for value in one.values if value is not None and not math.isinf(value)]
+        line = Text(f"{one.name} {name}".ljust(15) + show(_last(one.values)).rjust(8) + "  ", no_wrap=True)
+        spark = sparkline(past, paper.width - line.cell_len, ascii_only=paper.ascii_only)
+        lines.append(line.append(spark, style=one.style))
+    return lines

@@ -1,0 +1,102 @@
+"""What is running and how far it is: name, status, heartbeat, progress with the time left, and alarms."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from metanas.ui.paper import ACCENT, BAD, DIM, GOOD, OUTER, WARN, Paper
+from metanas.ui.progress import Phase, phase
+from metanas.ui.state import QUIET, RunState, age_at, status_at
+from metanas.ui.units import count, duration, loss, percent
+
+SKIPPED = 0.05  # share of masked updates above which the count is an alarm
+
+STATUSES = {  # glyph, ASCII, style
+    "waiting": ("○", "o", DIM),
+    "running": ("●", "*", f"bold {ACCENT}"),
+    "finished": ("✓", "=", f"bold {GOOD}"),
+    "interrupted": ("■", "#", f"bold {WARN}"),
+    "failed": ("✗", "!", f"bold {BAD}"),
+    "killed": ("✗", "!", f"bold {BAD}"),  # it never wrote its end
+}
+
+
+def header(state: RunState, paper: Paper) -> list[Text]:
+    """Two lines, and one more for each of: why it ended, updates that were skipped.
+
+    >>> from metanas.ui.state import fold
+    >>> state = fold(RunState("first", space="nasbench201"), {"kind": "begin", "at": 9.0, "elapsed": 0.0})
+    >>> for line in header(state, Paper(width=50, now=10.0)): print(line.plain.rstrip())
+    first  nasbench201               ● running  1s ago
+    search  no epoch yet  elapsed 0s
+    """
+    lines = [_title(state, paper), _progress(state, paper)]
+    if state.message and state.status != "running":
+        lines.append(Text(paper.safe(state.message), style=STATUSES.get(state.status, ("", "", WARN))[2]))
+    if state.skipped:
+        lines.append(_skipped(state, paper))
+    return paper.rows(lines)
+
+
+def _title(state: RunState, paper: Paper) -> Text:
+    status = _status(state, paper)
+    room = max(paper.width - status.cell_len - 2, 0)
+    dot = paper.glyph(" · ", " - ")
+    about = dot.join(paper.safe(part) for part in (state.space, state.data, state.controller) if part)
+    left = Text(paper.safe(state.name), style="bold").append(f"  {about}", style="not bold")
+    left.truncate(room)
+    left.pad_right(room + 2 - left.cell_len)
+    return left.append_text(status)
+
+
+def _status(state: RunState, paper: Paper) -> Text:
+    status, age = status_at(state, paper.now), age_at(state, paper.now)
+    fine, plain, style = STATUSES.get(status, ("?", "?", WARN))
+    shown = Text(f"{paper.glyph(fine, plain)} {paper.safe(status)}", style=style)
+    if status == "running" and state.writer == "elsewhere" and state.host:
+        shown.append(f" on {paper.safe(state.host)}")
+    if age is not None and status in ("running", "killed"):
+        shown.append(f"  {duration(age)} ago", style=WARN if age >= QUIET else f"not bold {DIM}")
+    return shown
+
+
+def _progress(state: RunState, paper: Paper) -> Text:
+    now = phase(state)
+    if not now.total:
+        return Text(f"{now.name}  no epoch yet  elapsed {duration(state.elapsed)}", style=DIM)
+    over = state.status in ("finished", "interrupted", "failed")
+    parts = [_done(now), f"elapsed {duration(state.elapsed)}"]
+    if not over:
+        parts.append(f"left {duration(now.seconds_left)}")
+    if state.step is not None and now.unit == "epochs" and now.name == "search":
+        parts.insert(1, f"step {state.step}")
+    tail = "  ".join(parts)
+    label = Text(f"{now.name}  ", style="bold")
+    room = max(paper.width - label.cell_len - len(tail) - 2, 0)
+    full = state.status == "finished"
+    return label.append_text(progress_bar(1.0 if full else now.share, min(room, 60), paper)).append(f"  {tail}")
+
+
+def _done(now: Phase) -> str:
+    total = count(now.total)
+    done = count(float(int(now.done)))
+    return f"{done.rjust(len(total))}/{total} {now.unit}"
+
+
+def progress_bar(share: float, width: int, paper: Paper) -> Text:
+    """A bar of exactly `width` cells.
+
+    >>> progress_bar(0.5, 8, Paper()).plain, progress_bar(0.5, 8, Paper(ascii_only=True)).plain
+    ('━━━━────', '####----')
+    """
+    full = int(min(max(share, 0.0), 1.0) * width)
+    bar = Text(paper.glyph("━", "#") * full, style=GOOD if share >= 1 else ACCENT)
+    return bar.append(paper.glyph("─", "-") * (width - full), style=DIM)
+
+
+def _skipped(state: RunState, paper: Paper) -> Text:
+    share = state.skipped / state.step if state.step else 1.0
+    text = f"{state.skipped} updates skipped ({percent(share)}): not finite, masked"
+    if state.gradient_norm is not None:
+        text += f"; gradient norm {loss(state.gradient_norm)}"
+    return Text(f"{paper.glyph('▲', '!')} {text}", style=f"bold {BAD}" if share > SKIPPED else OUTER)

@@ -1,0 +1,151 @@
+"""Plain lines instead of the live view, where the output is a pipe, a file or a terminal that cannot draw.
+
+    first: search nasbench201 on digits with drnas, 50 epochs
+    epoch  1/50  2s  inner loss 2.303 12.5%  outer loss 2.301 11.8%  entropy 0.9987  |none~0|+...
+    derived: test accuracy 97.2%, test loss 0.1031, 73.4k parameters, 2.31M multiply-adds
+    first: finished after 1m 12s
+
+ASCII only, one line per epoch, per trained network, per log line and for the end; no rich.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO, final
+
+from metanas.ui.fields import Record, string
+from metanas.ui.follow import Follower
+from metanas.ui.state import UNDER_WAY, RunState, status_at
+from metanas.ui.text import inert
+from metanas.ui.units import count, duration, loss, percent
+
+PERIOD = 0.25  # seconds between two looks at the folder
+
+
+def lines(event: Record, state: RunState) -> list[str]:
+    """What there is to say about an event, given the state after it.
+
+    >>> lines({"kind": "log", "level": "warning", "message": "slow \\x1b[31mdisk"}, RunState("first"))
+    ['warning: slow ^[[31mdisk']
+    >>> lines({"kind": "end", "status": "finished"}, RunState("first", status="finished", elapsed=72.0))
+    ['first: finished after 1m 12s']
+    """
+    say = SAYS.get(string(event, "kind") or "")
+    return [inert(line, ascii_only=True) for line in say(event, state)] if say else []
+
+
+def _begin(event: Record, state: RunState) -> list[str]:
+    verb = "resumed" if event.get("resumed") is True else "search"
+    line = f"{state.name}: {verb} {state.space or '?'} on {state.data or '?'} with {state.controller or '?'}"
+    return [line + (f", {state.epochs} epochs" if state.epochs else "")]
+
+
+def _epoch(event: Record, state: RunState) -> list[str]:
+    last = state.last
+    if last is None:
+        return []
+    total = str(state.epochs or "?")
+    parts = [f"epoch {last.epoch:>{len(total)}}/{total}", f"{duration(state.elapsed):>7}"]
+    parts.append(f"inner loss {loss(last.inner_loss)} {percent(last.inner_accuracy):>6}")
+    parts.append(f"outer loss {loss(last.outer_loss)} {percent(last.outer_accuracy):>6}")
+    if last.entropy is not None:
+        parts.append(f"entropy {loss(last.entropy)}")
+    if state.skipped:
+        parts.append(f"skipped {state.skipped}")
+    if last.changed:
+        parts.append(f"changed {len(last.changed)}")
+    return ["  ".join([*parts, last.key or ""]).rstrip()]
+
+
+def _value(event: Record, state: RunState) -> list[str]:
+    point = state.values[-1] if state.values else None
+    if point is None:
+        return []
+    far = f"{point.step}/{state.budget or '?'}"
+    return [f"{far}  value {loss(point.value)}  best {loss(point.best)}  {point.key or ''}".rstrip()]
+
+
+def _train(event: Record, state: RunState) -> list[str]:
+    """The first epoch of a network only: its result has a line of its own."""
+    run = next((run for run in state.training if run.network == string(event, "network")), None)
+    return [f"{run.network}: training for {run.epochs or '?'} epochs"] if run and run.epoch == 1 else []
+
+
+def _network(event: Record, state: RunState) -> list[str]:
+    net = next((net for net in state.networks if net.network == string(event, "network")), None)
+    if net is None:
+        return []
+    return [
+        f"{net.network}: test accuracy {percent(net.test_accuracy)}, test loss {loss(net.test_loss)}, "
+        f"{count(net.parameters)} parameters, {count(net.multiply_adds)} multiply-adds  {net.key or ''}".rstrip()
+    ]
+
+
+def _log(event: Record, state: RunState) -> list[str]:
+    message = string(event, "message")
+    return [f"{string(event, 'level') or 'info'}: {message}"] if message else []
+
+
+def _end(event: Record, state: RunState) -> list[str]:
+    line = f"{state.name}: {state.status} after {duration(state.elapsed)}"
+    return [line + (f": {state.message}" if state.message else "")]
+
+
+SAYS = {
+    "begin": _begin,
+    "epoch": _epoch,
+    "value": _value,
+    "train": _train,
+    "network": _network,
+    "log": _log,
+    "end": _end,
+}
+
+
+@final
+class PlainView:
+    """Follows a run folder and prints its lines to `stream` while the body of `with` runs, and the rest at its end.
+
+    A stream that cannot be written to any more (a closed pipe) ends the view, never the body.
+    """
+
+    def __init__(self, folder: str | Path, stream: TextIO) -> None:
+        self._follower = Follower(folder)
+        self._stream = stream
+        self._done = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="metanas plain view", daemon=True)
+
+    def wait(self) -> RunState:
+        """Waits until the run is over, or nobody can read the lines any more; returns the state that was reached."""
+        self._over.wait()
+        return self._follower.state
+
+    def __enter__(self) -> PlainView:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        last = False
+        while not last:
+            last = self._done.is_set()  # then looks once more, at what was written since
+            try:
+                for event, state in self._follower.poll():
+                    for line in lines(event, state):
+                        self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # a pipe that nobody reads; a stream that was closed
+                break
+            if status_at(self._follower.state, time.time()) not in UNDER_WAY:
+                self._over.set()
+            self._done.wait(PERIOD)
+        self._over.set()

@@ -1,0 +1,60 @@
+"""The static views: one run (`metanas show`) and all runs (`metanas runs`), for terminals, pipes and files alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from metanas.run import RunSummary
+from metanas.ui.panels.header import STATUSES
+from metanas.ui.paper import DIM, WARN, Paper
+from metanas.ui.screen import Sheet
+from metanas.ui.state import RunState
+from metanas.ui.units import duration, percent
+
+
+def show(state: RunState) -> Sheet:
+    """The report of a run, running or over: all panels, as high as they need."""
+    return Sheet(state, now=time.time())
+
+
+class Table:
+    """Runs, one line each, as a value that draws itself."""
+
+    def __init__(self, runs: Iterable[RunSummary]) -> None:
+        self.runs = tuple(runs)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        paper = Paper(width=options.max_width, ascii_only=options.ascii_only)
+        yield from paper.rows(table(self.runs, paper))
+
+
+def runs_table(runs: Iterable[RunSummary]) -> Table:
+    """The runs of `metanas.run.list_runs`: name, status, how far, test accuracy, time, and what was searched."""
+    return Table(runs)
+
+
+def table(runs: tuple[RunSummary, ...], paper: Paper) -> list[Text]:
+    """A heading and a line per run, or one line that says that there are none."""
+    if not runs:
+        return [Text("no runs yet; metanas search makes one", style=DIM)]
+    name = min(max(len(paper.safe(run.name)) for run in runs), 32)
+    head = f"{'run':<{name}}  {'status':<13}  {'epoch':>9}  {'test acc':>8}  {'elapsed':>7}  search"
+    return [Text(head, style=DIM), *(_line(run, name, paper) for run in runs)]
+
+
+def _line(run: RunSummary, name: int, paper: Paper) -> Text:
+    word = run.status.partition(" ")[0].rstrip(":")
+    fine, plain, style = STATUSES.get(word, ("?", "?", WARN))
+    status = f"{paper.glyph(fine, plain)} {run.status}"
+    line = Text(paper.cell(run.name, name), style="bold")
+    if word == "damaged":  # the reason takes the place of the numbers
+        return line.append(f"  {paper.safe(status)}", style=f"not bold {style}")
+    far = "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
+    line.append(f"  {paper.cell(status, 13)}", style=f"not bold {style}")
+    line.append(f"  {far:>9}  {percent(run.test_accuracy):>8}  {duration(run.elapsed):>7}", style="not bold")
+    about = " ".join(paper.safe(part) for part in (run.space, run.data, run.controller) if part)
+    return line.append(f"  {about}", style=f"not bold {DIM}")

@@ -1,0 +1,96 @@
+"""All panels on one sheet: as high as they need (`metanas show`), or fitted to the terminal (the live view).
+
+Where the height is limited, each panel first gets the least that it can use, in the order of importance; what is left
+is given out in the same order, up to what each panel can use. A panel that gets less than its least is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from metanas.ui import panels
+from metanas.ui.paper import DIM, Paper
+from metanas.ui.progress import phase
+from metanas.ui.state import RunState
+
+SMALLEST = (40, 8)  # width and height below which no panel is legible
+WIDEST = 140
+
+
+@dataclass(frozen=True)
+class Place:
+    """A panel on the sheet, its rank (0: the most important), and the lines without which it says nothing."""
+
+    draw: Callable[[RunState, Paper], list[Text]]
+    rank: int
+    least: int
+
+
+PLACES = (  # from the top of the sheet to its bottom
+    Place(panels.header, 0, 2),
+    Place(panels.curves, 3, 3),
+    Place(panels.structure, 1, 4),
+    Place(panels.timeline, 4, 2),
+    Place(panels.networks, 2, 3),
+    Place(panels.log, 5, 2),
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The whole view of a state, as a value that draws itself; `height` None: as high as it needs."""
+
+    state: RunState
+    now: float | None = None
+    height: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        paper = Paper(
+            width=min(options.max_width, WIDEST),
+            height=self.height,
+            now=self.now,
+            ascii_only=options.ascii_only,
+            colour=bool(console.color_system) and not console.no_color,
+        )
+        yield from sheet(self.state, paper)
+
+
+def sheet(state: RunState, paper: Paper) -> list[Text]:
+    """The lines of all panels that fit."""
+    if paper.height is None:
+        drawn = [place.draw(state, paper) for place in PLACES]
+        return [line for lines in drawn for line in lines]
+    if paper.width < SMALLEST[0] or paper.height < SMALLEST[1]:
+        return _too_small(state, paper)
+    return _fitted(state, paper, paper.height)
+
+
+def _fitted(state: RunState, paper: Paper, height: int) -> list[Text]:
+    drawn: list[list[Text]] = [[] for _ in PLACES]
+    left = height
+    ranked = sorted(range(len(PLACES)), key=lambda index: PLACES[index].rank)
+    for index in ranked:
+        least = PLACES[index].draw(state, paper.sized(height=PLACES[index].least))
+        if len(least) <= left:
+            drawn[index] = least
+            left -= len(least)
+    for index in ranked:
+        if left and drawn[index]:
+            more = PLACES[index].draw(state, paper.sized(height=len(drawn[index]) + left))
+            left -= len(more) - len(drawn[index])
+            drawn[index] = more
+    return [line for lines in drawn for line in lines]
+
+
+def _too_small(state: RunState, paper: Paper) -> list[Text]:
+    now = phase(state)
+    lines = [
+        Text("too small", style="bold"),
+        Text(f"{paper.width}x{paper.height}, needs {SMALLEST[0]}x{SMALLEST[1]}", style=DIM),
+        Text(f"{paper.safe(state.status)} {int(now.done)}/{int(now.total or 0)}"),
+    ]
+    return paper.rows(lines)

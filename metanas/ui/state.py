@@ -1,0 +1,373 @@
+"""All that a view knows of a run, as one frozen value folded from its records.
+
+    state = described(RunState("first"), recipe, space)      # what was asked for
+    for event in events: state = fold(state, event)          # what happened
+    state = concluded(state, result)                         # what came out
+
+`fold` is pure and total: an event of an unknown kind, or with fields missing, null or of the wrong type, changes what
+it can and never raises. A resumed run repeats steps and epochs; the last of a repeated one counts, and what followed it
+before the resume is forgotten. Durations come from `elapsed` (a monotonic clock), never from a difference of two `at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from metanas.ui.fields import Label, Record, architecture, as_record, number, string, strings, weights, whole
+
+RECENT = 400  # steps kept for the curve of a run that has no epoch yet
+LOGGED = 100  # log lines kept
+QUIET = 30.0  # seconds without an event after which a run that holds no lock counts as killed
+UNDER_WAY = ("waiting", "running")
+BEST = 10  # evaluated architectures kept for the leaderboard
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of the space, as far as a view needs it."""
+
+    name: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """One outer iteration."""
+
+    step: int
+    inner_loss: float | None
+    outer_loss: float | None
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One finished epoch; `changed` names the choices that were derived differently one epoch earlier."""
+
+    epoch: int
+    step: int | None
+    elapsed: float
+    inner_loss: float | None
+    outer_loss: float | None
+    inner_accuracy: float | None
+    outer_accuracy: float | None
+    entropy: float | None
+    gap: float | None
+    key: str | None
+    weights: Mapping[str, tuple[float, ...]]
+    architecture: Mapping[str, Label]
+    before: Mapping[str, Label]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ValuePoint:
+    """One architecture that was evaluated by a controller which needs only values."""
+
+    step: int
+    value: float | None
+    best: float | None
+    key: str | None
+    architecture: Mapping[str, Label]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far one network is with its training from scratch."""
+
+    network: str
+    epoch: int
+    epochs: int | None
+    loss: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network that was trained from scratch and tested once."""
+
+    network: str
+    key: str | None
+    architecture: Mapping[str, Label]
+    test_accuracy: float | None
+    test_loss: float | None
+    parameters: float | None
+    multiply_adds: float | None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of the run's log, and when it was said (seconds of work)."""
+
+    level: str
+    message: str
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run, as far as its folder tells; every field has a value for a run that has said nothing yet."""
+
+    name: str
+    space: str | None = None
+    data: str | None = None
+    controller: str | None = None
+    device: str | None = None
+    seed: int | None = None
+    batch_size: int | None = None
+    inner_size: int | None = None
+    epochs: int | None = None
+    train_epochs: int | None = None
+    random_networks: int | None = None
+    choices: tuple[Choice, ...] = ()
+
+    status: str = "waiting"  # waiting | running | finished | interrupted | failed
+    writer: str = "none"  # who holds the run's lock: none | alive | dead | elsewhere (on another host)
+    message: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    resumes: int = 0
+    at: float | None = None  # unix seconds of the last event
+    elapsed: float = 0.0  # seconds of work, over all resumes
+    step: int | None = None
+    budget: int | None = None
+    skipped: int = 0
+    gradient_norm: float | None = None
+
+    steps: tuple[StepPoint, ...] = ()
+    history: tuple[EpochPoint, ...] = ()
+    values: tuple[ValuePoint, ...] = ()
+    best: tuple[ValuePoint, ...] = ()
+    training: tuple[Training, ...] = ()
+    networks: tuple[Trained, ...] = ()
+    log: tuple[LogLine, ...] = ()
+
+    @property
+    def last(self) -> EpochPoint | None:
+        """The last finished epoch."""
+        return self.history[-1] if self.history else None
+
+
+def described(state: RunState, recipe: object, space: object) -> RunState:
+    """The state with what recipe.json and space.json tell (either may be missing: pass None)."""
+    written = as_record(recipe)
+    asked = as_record(written.get("recipe"))
+    search, evaluation = as_record(asked.get("search")), as_record(asked.get("evaluation"))
+    data, graph = as_record(written.get("data")), as_record(space)
+    listed = graph.get("choices")
+    choices = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
+    return replace(
+        state,
+        space=string(graph, "name") or string(as_record(asked.get("space")), "name") or state.space,
+        data=string(data, "name") or state.data,
+        controller=string(search, "controller") or string(as_record(search.get("controller")), "name"),
+        device=string(asked, "device"),
+        seed=whole(asked, "seed"),
+        batch_size=whole(search, "batch_size"),
+        inner_size=whole(as_record(data.get("sizes")), "inner"),
+        epochs=whole(search, "epochs") or state.epochs,
+        train_epochs=whole(evaluation, "epochs"),
+        random_networks=whole(evaluation, "random"),
+        choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
+    )
+
+
+def concluded(state: RunState, result: object) -> RunState:
+    """The state with the networks of result.json, where the events do not tell of them already."""
+    found = as_record(result)
+    if not found or state.networks:
+        return state
+    listed = found.get("random")
+    random = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
+    named = [("derived", found), *((f"random {n}", entry) for n, entry in enumerate(random, start=1))]
+    trained = tuple(_trained(name, entry) for name, entry in named)
+    return replace(state, networks=trained, status="finished" if state.status == "waiting" else state.status)
+
+
+def fold(state: RunState, event: object) -> RunState:
+    """The state after one event.
+
+    >>> state = fold(RunState("first"), {"kind": "begin", "at": 5.0, "elapsed": 0.0, "host": "a", "pid": 7})
+    >>> state.status, state.pid, fold(state, {"kind": "never heard of"}).status, fold(state, None) == state
+    ('running', 7, 'running', True)
+    """
+    record = as_record(event)
+    reader = READERS.get(string(record, "kind") or "")
+    at, elapsed = number(record, "at"), number(record, "elapsed")
+    state = replace(
+        state,
+        at=state.at if at is None else at,
+        elapsed=state.elapsed if elapsed is None else elapsed,
+        status="running" if state.status == "waiting" and record else state.status,
+    )
+    return reader(state, record) if reader else state
+
+
+def age_at(state: RunState, now: float | None) -> float | None:
+    """Seconds since the last event; a clock that was set back is not a heartbeat from the future.
+
+    >>> state = RunState("first", at=10.0)
+    >>> age_at(state, 12.0), age_at(state, 7.0), age_at(state, None)
+    (2.0, 0.0, None)
+    """
+    return None if state.at is None or now is None else max(now - state.at, 0.0)
+
+
+def status_at(state: RunState, now: float | None) -> str:
+    """The status that the run wrote, or "killed" where it never wrote its end and its writer is gone.
+
+    >>> status_at(RunState("first", status="running", writer="dead"), None)
+    'killed'
+    """
+    if state.status != "running" or state.writer in ("alive", "elsewhere"):
+        return state.status
+    age = age_at(state, now)
+    gone = state.writer == "dead" or (age is not None and age >= QUIET)
+    return "killed" if gone else "running"
+
+
+def _begin(state: RunState, event: Record) -> RunState:
+    return replace(
+        state,
+        status="running",
+        message=None,
+        host=string(event, "host"),
+        pid=whole(event, "pid"),
+        resumes=state.resumes + (event.get("resumed") is True),
+    )
+
+
+def _step(state: RunState, event: Record) -> RunState:
+    step = whole(event, "step")
+    if step is None:
+        return state
+    kept = state.steps
+    if kept and kept[-1].step >= step:  # resumed from an earlier checkpoint
+        kept = tuple(point for point in kept if point.step < step)
+    point = StepPoint(step, number(event, "inner_loss"), number(event, "outer_loss"))
+    skipped = whole(event, "skipped")
+    return replace(
+        state,
+        step=step,
+        steps=(*kept[-RECENT + 1 :], point),
+        gradient_norm=number(event, "gradient_norm"),
+        skipped=state.skipped if skipped is None else skipped,
+    )
+
+
+def _epoch(state: RunState, event: Record) -> RunState:
+    epoch, step = whole(event, "epoch"), whole(event, "step")
+    if epoch is None:
+        return state
+    rewound = bool(state.history) and state.history[-1].epoch >= epoch
+    kept = tuple(point for point in state.history if point.epoch < epoch) if rewound else state.history
+    derived = architecture(event, "architecture")
+    before = kept[-1].architecture if kept else {}
+    point = EpochPoint(
+        epoch=epoch,
+        step=step,
+        elapsed=state.elapsed,
+        inner_loss=number(event, "inner_loss"),
+        outer_loss=number(event, "outer_loss"),
+        inner_accuracy=number(event, "inner_accuracy"),
+        outer_accuracy=number(event, "outer_accuracy"),
+        entropy=number(event, "entropy"),
+        gap=number(event, "gap"),
+        key=string(event, "key"),
+        weights=weights(event, "weights"),
+        architecture=derived,
+        before=before,
+        changed=tuple(name for name, label in derived.items() if before and before.get(name) != label),
+    )
+    return replace(
+        state,
+        history=(*kept, point),
+        epochs=whole(event, "epochs") or state.epochs,
+        step=state.step if step is None else step,
+        training=() if rewound else state.training,
+        networks=() if rewound else state.networks,
+    )
+
+
+def _value(state: RunState, event: Record) -> RunState:
+    step = whole(event, "step")
+    if step is None:
+        return state
+    kept = state.values
+    if kept and kept[-1].step >= step:
+        kept = tuple(point for point in kept if point.step < step)
+    point = ValuePoint(
+        step,
+        number(event, "value"),
+        number(event, "best"),
+        string(event, "key"),
+        architecture(event, "architecture"),
+    )
+    others = [other for other in state.best if other.step < step and other.architecture != point.architecture]
+    ranked = sorted((*others, point), key=lambda other: _rank(other.value), reverse=True)
+    return replace(
+        state,
+        step=step,
+        budget=whole(event, "budget") or state.budget,
+        values=(*kept[-RECENT + 1 :], point),
+        best=tuple(ranked[:BEST]),
+    )
+
+
+def _train(state: RunState, event: Record) -> RunState:
+    name, epoch = string(event, "network"), whole(event, "epoch")
+    if name is None or epoch is None:
+        return state
+    now = Training(name, epoch, whole(event, "epochs"), number(event, "loss"), number(event, "accuracy"))
+    others = tuple(run for run in state.training if run.network != name)
+    return replace(state, training=(*others, now))
+
+
+def _network(state: RunState, event: Record) -> RunState:
+    name = string(event, "network")
+    if name is None:
+        return state
+    others = tuple(net for net in state.networks if net.network != name)
+    return replace(state, networks=(*others, _trained(name, event)))
+
+
+def _log(state: RunState, event: Record) -> RunState:
+    message = string(event, "message")
+    if message is None:
+        return state
+    line = LogLine(string(event, "level") or "info", message, state.elapsed)
+    return replace(state, log=(*state.log[-LOGGED + 1 :], line))
+
+
+def _end(state: RunState, event: Record) -> RunState:
+    return replace(state, status=string(event, "status") or "finished", message=string(event, "message"))
+
+
+READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
+    "begin": _begin,
+    "step": _step,
+    "epoch": _epoch,
+    "value": _value,
+    "train": _train,
+    "network": _network,
+    "log": _log,
+    "end": _end,
+}
+
+
+def _rank(value: float | None) -> float:
+    return value if value is not None and value == value else float("-inf")
+
+
+def _trained(name: str, record: Record) -> Trained:
+    return Trained(
+        network=name,
+        key=string(record, "key"),
+        architecture=architecture(record, "architecture"),
+        test_accuracy=number(record, "test_accuracy"),
+        test_loss=number(record, "test_loss"),
+        parameters=number(record, "parameters"),
+        multiply_adds=number(record, "multiply_adds"),
+        seconds=number(record, "seconds"),
+    )
