@@ -1,0 +1,12 @@
+"""Controllers: what learns omega and derives architectures."""
+
+from metanas.controllers.base import Controller as Controller
+from metanas.controllers.base import Evaluate as Evaluate
+from metanas.controllers.base import GradientController as GradientController
+from metanas.controllers.base import Omega as Omega
+from metanas.controllers.base import ValueController as ValueController
+from metanas.controllers.darts import Darts as Darts
+from metanas.controllers.derivation import strongest as strongest
+from metanas.controllers.drnas import DrNas as DrNas
+from metanas.controllers.drnas import dirichlet as dirichlet
+from metanas.controllers.random_search import RandomSearch as RandomSearch

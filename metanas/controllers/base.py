@@ -1,0 +1,134 @@
+"""What a controller is: it holds no state, it says how the structure parameters omega are used, moved and read.
+
+A controller declares what it needs, and the loop computes only that:
+
+    GradientController   a hypergradient     DARTS, DrNAS
+    ValueController      a value             random search
+
+A relaxation is a function from omega and drawn noise to mixing weights. It runs once per step, *outside* the losses:
+the outer variable of the bilevel problem is the mixing weights, and their hypergradient is pulled back to omega. That
+is exact, and it is needed: a Dirichlet sample cannot be drawn under the transforms of `torch.func`.
+
+State is a value: omega is a dict of tensors, the memory of a value controller is plain data; both go into a checkpoint.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metanas.errors import SpaceError
+from metanas.space import Architecture, Space
+
+Omega: TypeAlias = dict[str, Tensor]
+"""Structure parameters: choice -> one number per candidate, shape (candidates,)."""
+
+Evaluate: TypeAlias = Callable[[Architecture], float]
+"""How good an architecture is with the supernet's weights, on held-out data; larger is better."""
+
+
+class Controller(ABC):
+    """What gradient and value controllers share: a name for records, and nothing else."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> str:
+        """`"gradient"` or `"value"`."""
+
+
+class GradientController(Controller):
+    """Learns omega from hypergradients."""
+
+    @property
+    def needs(self) -> str:
+        return "gradient"
+
+    @abstractmethod
+    def start(self, space: Space, *, generator: torch.Generator) -> Omega:
+        """Omega before the first step, on the CPU; see `small_random`.
+
+        Raises:
+            SpaceError: the space has a choice that the controller cannot relax.
+        """
+
+    @abstractmethod
+    def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Mixing weights (candidates,) of every choice in omega, differentiable in omega.
+
+        Args:
+            progress: the part of the search that is done, 0 to 1.
+            generator: source of the noise, on omega's device; the same noise gives the same weights.
+        """
+
+    @abstractmethod
+    def expected(self, omega: Omega) -> dict[str, Tensor]:
+        """The mean of the mixing weights: what is shown, and what is derived from. No graph."""
+
+    @abstractmethod
+    def penalty(self, omega: Omega) -> Tensor:
+        """A scalar that is added to the outer loss: an anchor or a regulariser of omega itself (0 where there is
+        none).
+        """
+
+    @abstractmethod
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """The optimiser that moves omega."""
+
+    @abstractmethod
+    def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
+        """The architecture that omega stands for.
+
+        Args:
+            evaluate: scores an architecture with shared weights; a rule that needs only omega does not call it.
+            generator: source of randomness of a rule that samples, on the CPU.
+        """
+
+
+class ValueController(Controller):
+    """Proposes architectures and is told how good they are."""
+
+    @property
+    def needs(self) -> str:
+        return "value"
+
+    @abstractmethod
+    def start(self, space: Space) -> dict[str, Any]:
+        """Its memory before the first proposal: plain data, JSON."""
+
+    @abstractmethod
+    def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
+        """The next architecture to evaluate."""
+
+    @abstractmethod
+    def tell(self, memory: Mapping[str, Any], architecture: Architecture, value: float) -> dict[str, Any]:
+        """The memory after an evaluation (larger is better). A value that is not finite is never the best."""
+
+    @abstractmethod
+    def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
+        """The best architecture so far. Raises SpaceError before the first finite value."""
+
+
+def small_random(space: Space, scale: float, *, generator: torch.Generator) -> Omega:
+    """`scale` times standard normal numbers for every choice of one of n.
+
+    Choices of k of n inputs have no parameters of their own: DARTS mixes all inputs and judges them by their
+    operations.
+
+    Raises:
+        SpaceError: a choice of any subset, which has no such relaxation.
+    """
+    omega: Omega = {}
+    for choice in space.choices:
+        if choice.take is None:
+            raise SpaceError(
+                f"choice {choice.name!r} takes any subset, which has no mixture of one of n; "
+                "use a controller that needs only values (random)"
+            )
+        if choice.take == 1:
+            omega[choice.name] = scale * torch.randn(len(choice.candidates), generator=generator)
+    return omega

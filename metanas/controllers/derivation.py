@@ -1,0 +1,45 @@
+"""From mixing weights to an architecture: the strongest option of every choice, and the strongest inputs of every node.
+
+one of n      the option with the largest weight; candidates that are never derived do not compete
+k of n        the k sources with the largest strength, a source's strength being the largest weight among the options
+              of the choice that made it (Liu et al., ICLR 2019, arXiv:1806.09055, section 2.4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from metanas.space import Architecture, Choice, Combine, Space, every_step
+
+
+def strongest(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
+    """The architecture of the largest weights; ties go to the first.
+
+    >>> import torch
+    >>> from metanas.space import chain, one_of, op
+    >>> space = Space(chain(("y", one_of("y", {"conv": op("conv"), "skip": op("skip")}))))
+    >>> strongest(space, {"y": torch.tensor([0.4, 0.6])}).to_json()
+    {'y': 'skip'}
+    """
+    taken: dict[str, tuple[str, ...]] = {}
+    best: dict[str, float] = {}
+    for choice in space.choices:
+        if choice.name in weights:
+            label, best[choice.name] = _best_option(choice, weights[choice.name].tolist())
+            taken[choice.name] = (label,)
+    maker = {s.out: s.choice for s in every_step(space.program) if isinstance(s, Combine) and s.choice}
+    for step in every_step(space.program):
+        if isinstance(step, Combine) and step.choice and step.choice not in weights:
+            choice = space.program.choice(step.choice)
+            strength = [best.get(maker.get(source, ""), 0.0) for source in step.sources]
+            order = sorted(range(len(strength)), key=lambda k: -strength[k])[: choice.take]
+            taken[choice.name] = tuple(choice.candidates[k] for k in sorted(order))
+    return space.architecture(taken)
+
+
+def _best_option(choice: Choice, weights: list[float]) -> tuple[str, float]:
+    options = [(weights[choice.index(label)], label) for label in choice.options]
+    weight, label = max(options, key=lambda row: row[0])
+    return label, weight

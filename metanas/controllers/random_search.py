@@ -1,0 +1,39 @@
+"""Random search: architectures drawn uniformly, the best kept. The baseline of every other controller.
+
+Li, Talwalkar: Random search and reproducibility for neural architecture search, UAI 2019, arXiv:1902.07638.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metanas.controllers.base import ValueController
+from metanas.errors import SpaceError
+from metanas.space import Architecture, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSearch(ValueController):
+    """Uniform proposals; memory: {"told": how many, "best": architecture or None, "value": its value or None}."""
+
+    def start(self, space: Space) -> dict[str, Any]:
+        return {"told": 0, "best": None, "value": None}
+
+    def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
+        return space.sample(rng)
+
+    def tell(self, memory: Mapping[str, Any], architecture: Architecture, value: float) -> dict[str, Any]:
+        told = memory["told"] + 1
+        if not math.isfinite(value) or (memory["value"] is not None and value <= memory["value"]):
+            return {**memory, "told": told}
+        return {"told": told, "best": architecture.to_json(), "value": value}
+
+    def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
+        if memory["best"] is None:
+            raise SpaceError(f"none of {memory['told']} architectures had a finite value; tell at least one")
+        return space.architecture(memory["best"])

@@ -1,0 +1,9 @@
+"""The loops: generators of frozen steps; no printing, no files, no view."""
+
+from metanas.loop.by_gradient import GradientSearch as GradientSearch
+from metanas.loop.by_value import Objective as Objective
+from metanas.loop.by_value import ValueSearch as ValueSearch
+from metanas.loop.schedule import Schedule as Schedule
+from metanas.loop.steps import Evaluation as Evaluation
+from metanas.loop.steps import Report as Report
+from metanas.loop.steps import Step as Step

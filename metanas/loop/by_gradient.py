@@ -1,0 +1,253 @@
+"""The search that learns omega from hypergradients.
+
+    for each epoch:
+        for each (inner batch, outer batch):
+            weights <- SGD on the inner loss                      by `bilevel.solve`, in the order of the schedule
+            mix drawn; hypergradient; omega <- controller's optimiser (not during the warm-up)
+            yield Step
+        the last Step of the epoch carries a Report
+
+Nothing is printed or written here. Every random number is a function of (seed, purpose, step), so a search restored
+from `state()` goes on bit for bit as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, memory_of, solve, train
+from metanas.controllers import GradientController
+from metanas.data import Data, batches
+from metanas.data.seeds import seeded
+from metanas.errors import DivergedError
+from metanas.loop.diagnosis import first_not_finite
+from metanas.loop.relaxed import Relaxed
+from metanas.loop.schedule import Schedule
+from metanas.loop.state import copy_into, optimizer_state, restore_optimizer
+from metanas.loop.steps import Report, Step
+from metanas.network import Network, one_path
+from metanas.space import Architecture, Space
+
+
+class GradientSearch:
+    """A search in progress: the supernet's weights, omega, and where it stands.
+
+    Args:
+        space: what is searched.
+        network: its supernet (phase "search"), on the data's device.
+        problem: the bilevel problem over the network's parameters and {"mix": weights} (`modes.meta_network`).
+        estimator: of the hypergradient.
+        controller: relaxation, optimiser and derivation of omega.
+        data: inner and outer split.
+        schedule: how the weights are trained.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        network: Network,
+        problem: Bilevel,
+        estimator: Estimator,
+        controller: GradientController,
+        data: Data,
+        schedule: Schedule,
+        *,
+        seed: int,
+    ) -> None:
+        self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
+        self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
+        self.step = 0
+        self.per_epoch = min(_steps(len(data.inner), schedule), _steps(len(data.outer), schedule))
+        omega = controller.start(space, generator=seeded(seed, "omega"))
+        self.relaxed = Relaxed(controller, {name: x.to(data.device) for name, x in omega.items()})
+        self.theta: dict[str, Tensor] = dict(network.named_parameters())
+        self.optimizer = torch.optim.SGD(
+            self.theta.values(),
+            schedule.lr,
+            schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            nesterov=schedule.nesterov,
+            fused=True,
+        )
+        self.advance = train(problem, self.theta, self.relaxed.draw, self.optimizer, clip=schedule.clip)
+        self.sums = torch.zeros(4, dtype=torch.float64, device=data.device)  # inner loss, steps, outer loss, steps
+        self.skipped = torch.zeros((), dtype=torch.long, device=data.device)
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole search."""
+        return self.per_epoch * self.schedule.epochs
+
+    def steps(self) -> Iterator[Step]:
+        """The steps that are left, in order.
+
+        Raises:
+            DivergedError: more than `schedule.patience` updates in a row were not finite; it names the step, the loss
+            and
+                the first layer whose output is not finite.
+        """
+        since = int(self.skipped)
+        while self.step < self.total:
+            epoch = self.step // self.per_epoch
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.schedule.rate(epoch)
+            start = self.step % self.per_epoch
+            for k, h in enumerate(self._iterations(epoch, start), start + 1):
+                self.step += 1
+                yield self._reported(epoch, h, last=k == self.per_epoch)
+                if self.step % self.schedule.patience == 0:  # the host looks rarely, so that a GPU need not wait for it
+                    since = self._give_up_after(since)
+
+    def _iterations(self, epoch: int, start: int) -> Iterator[Hypergradient | None]:
+        triples = self._triples(epoch, start)
+        if epoch < self.schedule.warmup:
+            for train_batches, _, _ in triples:
+                self.advance(None, train_batches)
+                yield None
+            return
+        yield from solve(
+            self._problem(epoch),
+            self.estimator,
+            self.theta,
+            self.relaxed.draw,
+            triples,
+            outer_step=self.relaxed.pull_back,
+            advance=self.advance,
+            order=self.schedule.order,
+            memory=self._memory,
+        )
+
+    def _problem(self, epoch: int) -> Bilevel:
+        """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
+        rule = self.problem.rule
+        if not isinstance(rule, SGD):
+            return self.problem
+        schedule = self.schedule
+        rule = SGD(schedule.rate(epoch), schedule.momentum, schedule.weight_decay, nesterov=False)
+        return Bilevel(self.problem.inner_loss, self.problem.outer_loss, rule=rule)
+
+    def _memory(self) -> Any:
+        return memory_of(self.optimizer, self.theta) if self.estimator.descends else None
+
+    def _triples(self, epoch: int, start: int) -> Iterator[tuple[Any, Any, Any]]:
+        """(training batches, inner batch, outer batch) of an epoch from its step `start` on."""
+        streams = []
+        for name, split in (("inner", self.data.inner), ("outer", self.data.outer)):
+            size = self.schedule.batch_size
+            rows = batches(
+                split, size, seed=self.seed, epoch=epoch, stream=name, augment=self.data.augment, start=start
+            )
+            streams.append(islice(rows, self.per_epoch - start))
+        for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
+            self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k))
+            yield [inner], inner, outer
+
+    def _reported(self, epoch: int, h: Hypergradient | None, *, last: bool) -> Step:
+        inner = self.advance.report
+        outer_loss = torch.full_like(inner.loss, math.nan) if h is None else h.outer_loss
+        seen = torch.stack([inner.loss, outer_loss]).double()
+        good = torch.isfinite(seen)
+        self.sums += torch.stack([seen, good.double()], 1).where(good[:, None], 0.0).flatten()
+        skipped = self.skipped + inner.skipped + self.relaxed.step.report.skipped
+        report = self._report(epoch) if last else None
+        return Step(self.step, epoch, inner.loss, outer_loss, inner.gradient_norm, skipped, report)
+
+    def _report(self, epoch: int) -> Report:
+        inner, n_inner, outer, n_outer = self.sums.tolist()
+        self.sums.zero_()
+        weights = self.controller.expected(self.relaxed.omega)
+        architecture = self.derive()
+        mixed_loss, mixed = self.score(weights)
+        loss, accuracy = self.score(one_path(self.space.choices, architecture))
+        return Report(
+            epoch=epoch + 1,
+            epochs=self.schedule.epochs,
+            inner_loss=inner / n_inner if n_inner else None,
+            outer_loss=outer / n_outer if n_outer else None,
+            outer_accuracy=mixed,
+            derived_accuracy=accuracy,
+            gap=loss - mixed_loss,
+            entropy=entropy(weights),
+            lr=self.schedule.rate(epoch),
+            weights={name: tuple(w.tolist()) for name, w in weights.items()},
+            architecture=architecture,
+        )
+
+    def derive(self) -> Architecture:
+        """The architecture that omega stands for now."""
+        return self.controller.derive(
+            self.space,
+            self.relaxed.omega,
+            evaluate=lambda a: self.score(one_path(self.space.choices, a))[1],
+            generator=seeded(self.seed, "derive", self.step),
+        )
+
+    @torch.no_grad()
+    def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
+        """(loss, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer split."""
+        outer, size = self.data.outer, 256
+        count = min(self.schedule.monitor, len(outer))
+        loss = correct = torch.zeros((), device=self.data.device)
+        for k in range(0, count, size):
+            inputs, targets = outer.inputs[k : min(k + size, count)], outer.targets[k : min(k + size, count)]
+            outputs = self.network(inputs, mix=mix)
+            loss = loss + F.cross_entropy(outputs, targets, reduction="sum")
+            correct = correct + (outputs.argmax(-1) == targets).sum()
+        return float(loss) / count, float(correct) / count
+
+    def _give_up_after(self, since: int) -> int:
+        now = int(self.skipped + self.advance.report.skipped)
+        if now - since >= self.schedule.patience:
+            epoch, place = divmod(self.step - 1, self.per_epoch)
+            _, (inputs, _), _ = next(self._triples(epoch, place))
+            layer = first_not_finite(self.network, inputs, self.relaxed.mix)
+            loss = float(self.advance.report.loss)
+            raise DivergedError(
+                f"step {self.step}: the last {now - since} updates were not finite (inner loss {loss}); {layer}; "
+                f"lower lr ({self.schedule.lr}) or check the data"
+            )
+        return now
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a search needs to go on, as a tree of tensors and plain values."""
+        return {
+            "step": self.step,
+            "theta": {name: p.detach() for name, p in self.theta.items()},
+            "optimizer": optimizer_state(self.optimizer),
+            "omega": {name: x.detach() for name, x in self.relaxed.omega.items()},
+            "omega_optimizer": optimizer_state(self.relaxed.step.optimizer),
+            "sums": self.sums,
+            "skipped": self.skipped + self.advance.report.skipped + self.relaxed.step.report.skipped,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state()` gave. Raises CheckpointError where it does not fit."""
+        copy_into(self.theta, state["theta"], "the weights")
+        copy_into(self.relaxed.omega, state["omega"], "the structure parameters")
+        restore_optimizer(self.optimizer, state["optimizer"])
+        restore_optimizer(self.relaxed.step.optimizer, state["omega_optimizer"])
+        self.sums.copy_(state["sums"])
+        self.skipped.copy_(state["skipped"])
+        self.step = state["step"]
+
+
+def entropy(weights: Mapping[str, Tensor]) -> float:
+    """The mean entropy of mixing weights, each over the logarithm of its number of candidates: 0 (decided) to 1.
+
+    >>> round(entropy({"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([1.0, 0.0])}), 3)
+    0.5
+    """
+    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in weights.values() if len(w) > 1]
+    return sum(rows) / len(rows) if rows else 0.0
+
+
+def _steps(examples: int, schedule: Schedule) -> int:
+    return max(examples // schedule.batch_size, 1)

@@ -1,0 +1,61 @@
+"""The search that needs only values: propose, evaluate, tell.
+
+    for each of `budget` evaluations:
+        architecture = controller.propose(space, memory)
+        memory = controller.tell(memory, architecture, objective(architecture))
+        yield Evaluation
+
+An objective is any function from an architecture to a number (larger is better): a short training, a table, a zero-cost
+score. A value that is not finite is told as it is, and is never the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from metanas.controllers import ValueController
+from metanas.errors import SpaceError
+from metanas.loop.steps import Evaluation
+from metanas.space import Architecture, Space
+
+Objective = Callable[[Architecture], float]
+
+
+class ValueSearch:
+    """A search in progress: the controller's memory and how many architectures were evaluated."""
+
+    def __init__(
+        self, space: Space, objective: Objective, controller: ValueController, *, budget: int, seed: int
+    ) -> None:
+        if budget < 1:
+            raise SpaceError(f"budget must be >= 1, got {budget}")
+        self.space, self.objective, self.controller = space, objective, controller
+        self.budget, self.seed, self.step = budget, seed, 0
+        self.memory = controller.start(space)
+
+    def steps(self) -> Iterator[Evaluation]:
+        """The evaluations that are left, in order. Errors of the objective pass through."""
+        while self.step < self.budget:
+            rng = np.random.default_rng([self.seed, self.step])
+            architecture = self.controller.propose(self.space, self.memory, rng=rng)
+            value = self.objective(architecture)
+            self.memory = self.controller.tell(self.memory, architecture, value)
+            self.step += 1
+            best_value = self.memory["value"]
+            best = None if best_value is None else self.derive()
+            yield Evaluation(self.step, self.budget, architecture, value, best, best_value)
+
+    def derive(self) -> Architecture:
+        """The best architecture so far. Raises SpaceError before the first finite value."""
+        return self.controller.best(self.space, self.memory)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a search needs to go on: plain data."""
+        return {"step": self.step, "memory": dict(self.memory)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state()` gave."""
+        self.step, self.memory = state["step"], dict(state["memory"])

@@ -1,0 +1,45 @@
+"""How the weights of a supernet are trained during a search."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Numbers of a search; the defaults are those of DARTS on CIFAR-10 where they do not depend on the budget.
+
+    Args:
+        epochs: passes over the inner split.
+        warmup: epochs at the start in which only the weights are trained.
+        batch_size: of the inner and of the outer batches.
+        lr, lr_end: learning rate of the weights, from the one to the other along a half cosine, set per epoch.
+        momentum, nesterov, weight_decay: of SGD on the weights.
+        clip: greatest gradient norm of the weights.
+        order: who moves first in a step, "advance" (the weights: first-order DARTS) or "outer" (the structure).
+        monitor: examples of the outer split on which the derived architecture is watched after each epoch.
+        patience: steps in a row that may be left out as not finite before the search gives up.
+    """
+
+    epochs: int
+    warmup: int = 0
+    batch_size: int = 64
+    lr: float = 0.025
+    lr_end: float = 0.001
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    clip: float = 5.0
+    order: Literal["advance", "outer"] = "advance"
+    monitor: int = 512
+    patience: int = 20
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0.
+
+        >>> [round(Schedule(epochs=3, lr=1.0, lr_end=0.0).rate(k), 2) for k in range(3)]
+        [1.0, 0.75, 0.25]
+        """
+        return self.lr_end + (self.lr - self.lr_end) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2

@@ -1,0 +1,62 @@
+"""What a search reports: a frozen `Step` per outer iteration, and a `Report` with the last step of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metanas.space import Architecture
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the search stands at the end of an epoch. Losses are means over the epoch; accuracies 0 to 1.
+
+    `outer_accuracy` and `derived_accuracy` are those of the mixture and of the derived architecture with the weights of
+    the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus the mixture's: what is lost by
+    making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1 where all
+    candidates weigh the same. None where a number was not measured.
+    """
+
+    epoch: int
+    epochs: int
+    inner_loss: float | None
+    outer_loss: float | None
+    outer_accuracy: float
+    derived_accuracy: float
+    gap: float
+    entropy: float
+    lr: float
+    weights: Mapping[str, tuple[float, ...]]
+    architecture: Architecture
+
+
+@dataclass(frozen=True)
+class Step:
+    """One outer iteration. The numbers are 0-d tensors on the device: reading them is what makes the host wait.
+
+    `outer_loss` is nan while the structure is not learned yet (warm-up); `gradient_norm` is that of the weights' step;
+    `skipped` counts the updates that were left out so far because they were not finite.
+    """
+
+    step: int
+    epoch: int
+    inner_loss: Tensor
+    outer_loss: Tensor
+    gradient_norm: Tensor
+    skipped: Tensor
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One architecture evaluated by a search that needs only values (larger is better); None before a finite value."""
+
+    step: int
+    budget: int
+    architecture: Architecture
+    value: float
+    best: Architecture | None
+    best_value: float | None
