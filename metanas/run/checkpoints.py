@@ -239,8 +239,8 @@ def _load_one(folder: Path, step: int) -> Checkpoint:
     try:
         expected, event_offset, skeleton = body["tensors"]["sha256"], body["event_offset"], body["tree"]
         path = folder / _tensors_name(step, expected)
-        if body["step"] != step:
-            raise CheckpointError(f"{manifest.name} was refused: it says that it is of step {body['step']!a}")
+        if body["step"] != step or type(event_offset) is not int or not _TENSORS.fullmatch(path.name):
+            raise ValueError("a step, an offset or a hash that cannot be")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != expected:
             raise CheckpointError(f"{path.name} was refused: its SHA-256 is not the one in {manifest.name}")
@@ -293,10 +293,8 @@ def _unknown(folder: Path) -> list[str]:
 def _tidy(folder: Path, keep: Collection[int], current: str | None = None) -> None:
     """Removes the checkpoints of other steps, and tensors that belong to none."""
     names = os.listdir(folder)
-    for pattern in (
-        _MANIFEST,
-        _TENSORS,
-    ):  # JSON first: a kill in between leaves tensors nobody names, not a broken pair
+    # JSON first: a kill in between leaves tensors that nothing names, not a JSON file without its tensors
+    for pattern in (_MANIFEST, _TENSORS):
         for name in names:
             match = pattern.fullmatch(name)
             if match is None:

@@ -1,8 +1,10 @@
 """A small finished-looking run, and a process that is certainly dead."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -78,9 +80,6 @@ def as_nobody():
 @pytest.fixture
 def open_folder():
     """A folder that every user may reach and write (pytest's own are private to one user)."""
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="metanas-"))
     folder.chmod(0o777)
     yield folder
