@@ -91,6 +91,13 @@ def test_a_small_class_is_dealt_to_every_split_where_it_can_be():
     assert [int((targets[part] == 1).sum()) for part in parts.values()] == [1, 1, 1]
 
 
+def test_where_two_splits_need_the_same_the_one_without_the_class_goes_first():
+    # Found by search: dealing in the order of the splits alone would leave class 0 without a test image.
+    targets = torch.tensor([0] * 3 + [1] * 4)
+    parts = stratified(targets, {"inner": 2, "outer": 3, "test": 2}, generator=seeded())
+    assert [torch.bincount(targets[part]).tolist() for part in parts.values()] == [[1, 1], [1, 2], [1, 1]]
+
+
 @PURE
 @given(st.lists(st.integers(0, 6), min_size=10, max_size=60), st.integers(0, 1000))
 def test_copies_never_stand_in_two_splits(kinds, seed):
