@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from metanas.errors import RunError
 from metanas.run import EventTail, is_alive, read_holder, read_json
-from metanas.ui.fields import Record
-from metanas.ui.state import RunState, concluded, described, fold
+from metanas.run.events import Event
+from metanas.ui.fields import Record, whole
+from metanas.ui.state import RECENT, RunState, concluded, described, fold
 
 
 class Follower:
@@ -31,6 +33,23 @@ class Follower:
 
     def poll(self) -> Iterator[tuple[Record, RunState]]:
         """Each event that is new, with the state after it; at the end, `state` also has the result and the writer."""
+        for event in self._news():
+            self.state = fold(self.state, event)
+            yield event, self.state
+        self._conclude()
+
+    def advance(self) -> bool:
+        """As `poll`, without the states in between, and so without the steps that they alone would show.
+
+        Returns whether anything was new.
+        """
+        events = self._news()
+        for event in _without_old_steps(events):
+            self.state = fold(self.state, event)
+        self._conclude()
+        return bool(events)
+
+    def _news(self) -> list[Event]:
         if not self._described:
             self._describe()
         restarts = self._tail.restarts
@@ -38,9 +57,9 @@ class Follower:
         if self._tail.restarts != restarts:
             self.state = RunState(self.state.name)
             self._describe()
-        for event in events:
-            self.state = fold(self.state, event)
-            yield event, self.state
+        return events
+
+    def _conclude(self) -> None:
         if self.state.status in ("finished", "waiting"):
             self.state = concluded(self.state, _load(self.folder / "result.json"))
         self.state = replace(self.state, writer=_writer(self.folder))
@@ -58,9 +77,22 @@ def read(folder: str | Path) -> RunState:
     'waiting'
     """
     follower = Follower(folder)
-    for _ in follower.poll():
-        pass
+    follower.advance()
     return follower.state
+
+
+def _without_old_steps(events: list[Event]) -> list[Event]:
+    """The events without the steps that leave no trace: a state keeps the last RECENT, and a log may hold a million.
+
+    Only where these go up strictly, as they do unless the run was resumed among them, is it sure that no other counts.
+    """
+    places = [place for place, event in enumerate(events) if event["kind"] == "step"]
+    numbers = [whole(events[place], "step") for place in places[-RECENT:]]
+    rising = all(a is not None and b is not None and a < b for a, b in pairwise(numbers))
+    if len(places) <= RECENT or not rising:
+        return events
+    first = places[-RECENT]
+    return [event for place, event in enumerate(events) if place >= first or event["kind"] != "step"]
 
 
 def _writer(folder: Path) -> str:

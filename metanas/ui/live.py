@@ -28,6 +28,7 @@ from metanas.ui.text import inert
 PERIOD = 0.25  # seconds between two looks at the folder
 IDLE = 1.0  # seconds after which the ages on the screen are drawn anew although nothing happened
 SHARE = 40  # a frame may take one part in this many of the time
+SLOWEST = 2.0  # seconds between two frames, however slow they are
 PATIENCE = 2.0  # seconds that the end of the search waits for a terminal that does not take the last frame
 RESTORE = r"cat > /dev/null; printf '\033[?1049l\033[?25h'"  # leave the other screen, show the cursor
 
@@ -89,13 +90,13 @@ class LiveView:
     def _draw_until_done(self, live: Live) -> None:
         drawn_at, pause = -IDLE, 0.0
         while not self._done.wait(pause):
-            news = sum(1 for _ in self._follower.poll())
+            news = self._follower.advance()
             began = time.monotonic()
             if news or began - drawn_at >= IDLE:
                 sheet = Sheet(self._follower.state, now=time.time(), height=self._console.size.height)
                 live.update(sheet, refresh=True)
                 drawn_at = time.monotonic()
-            pause = max(PERIOD, SHARE * (time.monotonic() - began))
+            pause = min(max(PERIOD, SHARE * (time.monotonic() - began)), SLOWEST)
             if status_at(self._follower.state, time.time()) not in UNDER_WAY:
                 self._over.set()
 

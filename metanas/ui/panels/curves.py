@@ -16,7 +16,7 @@ from metanas.ui.plot import Series, Values, finite, plot, sparkline
 from metanas.ui.state import RunState
 from metanas.ui.units import loss, percent
 
-NATURAL = 7  # rows of a plot where the height is free
+NATURAL, HIGHEST = 7, 12  # rows of a plot where the height is free, and at most
 AXIS = 7  # cells left of a plot, for the numbers of its axis
 BESIDE = 90  # from this width on, two plots stand side by side
 
@@ -30,10 +30,10 @@ def curves(state: RunState, paper: Paper) -> list[Text]:
     if not charts:
         return []
     title = paper.rule("curves", _span(state))
-    rows = NATURAL if paper.height is None else paper.height - 2
+    rows = NATURAL if paper.height is None else min(paper.height - 2, HIGHEST)
     beside = paper.width >= BESIDE and len(charts) > 1
     if not beside and len(charts) > 1:
-        rows = (rows - 1) // 2 if paper.height is not None else rows
+        rows = min((paper.height - 3) // 2, HIGHEST) if paper.height is not None else rows
     if rows < 4:
         return paper.rows([title, *_sparklines(charts, paper)])
     if not beside:
@@ -101,7 +101,7 @@ def _drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
     lines = [_legend(chart, paper)]
     for number, row in zip(numbers, letters, strict=True):
         axis = tick if number else paper.glyph("│", "|")
-        lines.append(Text(number.rjust(AXIS - 1)[: AXIS - 1] + axis, style=DIM).append_text(row))
+        lines.append(Text(no_wrap=True).append(number.rjust(AXIS - 1)[: AXIS - 1] + axis, style=DIM).append_text(row))
     return lines
 
 

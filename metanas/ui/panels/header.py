@@ -6,7 +6,7 @@ from rich.text import Text
 
 from metanas.ui.paper import ACCENT, BAD, DIM, GOOD, OUTER, WARN, Paper
 from metanas.ui.progress import Phase, phase
-from metanas.ui.state import QUIET, RunState, age_at, status_at
+from metanas.ui.state import QUIET, UNDER_WAY, RunState, age_at, status_at
 from metanas.ui.units import count, duration, loss, percent
 
 SKIPPED = 0.05  # share of masked updates above which the count is an alarm
@@ -64,9 +64,8 @@ def _progress(state: RunState, paper: Paper) -> Text:
     now = phase(state)
     if not now.total:
         return Text(f"{now.name}  no epoch yet  elapsed {duration(state.elapsed)}", style=DIM)
-    over = state.status in ("finished", "interrupted", "failed")
     parts = [_done(now), f"elapsed {duration(state.elapsed)}"]
-    if not over:
+    if status_at(state, paper.now) in UNDER_WAY:
         parts.append(f"left {duration(now.seconds_left)}")
     if state.step is not None and now.unit == "epochs" and now.name == "search":
         parts.insert(1, f"step {state.step}")

@@ -34,7 +34,7 @@ def structure(state: RunState, paper: Paper) -> list[Text]:
     if last is None:
         return _evaluated(state, paper)
     title = paper.rule("structure", _note(state, paper))
-    foot = [Text(paper.safe(last.key), style=f"bold {ACCENT}")] if last.key else []
+    foot = _string(last.key, paper)
     rows = None if paper.height is None else paper.height - 1 - len(foot)
     body: list[Text] = []
     for group in _groups(state, last):
@@ -147,10 +147,17 @@ def _evaluated(state: RunState, paper: Paper) -> list[Text]:
         return []
     best = state.best[0]
     lines = [paper.rule("structure", f"value {loss(best.value)}")]
-    lines += cell(best.architecture, paper)
-    if best.key:
-        lines.append(Text(paper.safe(best.key), style=f"bold {ACCENT}"))
-    return paper.rows(lines)
+    return paper.rows([*lines, *cell(best.architecture, paper), *_string(best.key, paper)])
+
+
+def _string(key: str | None, paper: Paper) -> list[Text]:
+    """The benchmark's string of an architecture: whole where the height is free, otherwise one line."""
+    if not key:
+        return []
+    shown = paper.safe(key)
+    starts = range(0, len(shown), paper.width) if paper.height is None else (0,)
+    end = len(shown) if paper.height is not None else paper.width
+    return [Text(shown[start : start + end], style=f"bold {ACCENT}") for start in starts]
 
 
 def cell(architecture: Mapping[str, Label], paper: Paper) -> list[Text]:
