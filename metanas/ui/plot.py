@@ -20,12 +20,16 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name, its values (None and what is not finite leave a gap), its style, its ASCII mark."""
+    """One curve: its name, its values (None and what is not finite leave a gap), its style, its ASCII mark.
+
+    `joined` False: single points, for values that have no order but that in which they were measured.
+    """
 
     name: str
     values: Values
     style: str
     mark: str
+    joined: bool = True
 
 
 def finite(values: Values) -> list[float]:
@@ -114,7 +118,7 @@ def plot(
     dots: list[list[int]] = [[0] * width for _ in range(height)]
     marks = [[(" ", "")] * width for _ in range(height)]
     for one in series:
-        for x, y in _points(one.values, width * across, height * down, low, high):
+        for x, y in _points(one, width * across, height * down, low, high):
             row, column = y // down, x // across
             if ascii_only:
                 marks[row][column] = (one.mark, one.style)
@@ -130,20 +134,28 @@ def plot(
     return rows
 
 
-def _points(values: Values, width: int, height: int, low: float, high: float) -> list[tuple[int, int]]:
+def _points(series: Series, width: int, height: int, low: float, high: float) -> list[tuple[int, int]]:
     """The dots of one curve, (column, row from the top), with steep parts joined."""
-    span = high - low or 1.0
+
+    def row(value: float) -> int:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return height - 1 - min(max(round(share * (height - 1)), 0), height - 1)
+
+    if not series.joined:
+        last = max(len(series.values) - 1, 1)
+        places = ((place * (width - 1) // last, value) for place, value in enumerate(series.values))
+        return [(x, row(value)) for x, value in places if value is not None and math.isfinite(value)]
     found: list[tuple[int, int]] = []
     before: int | None = None
-    for x, value in enumerate(stretch(values, width)):
+    for x, value in enumerate(stretch(series.values, width)):
         if value is None or not math.isfinite(value):
             before = None
             continue  # a gap
-        y = height - 1 - min(max(round((value - low) / span * (height - 1)), 0), height - 1)
+        y = row(value)
         found.append((x, y))
         if before is not None and abs(y - before) > 1:
             middle = (y + before) // 2
-            found += [(x - 1 if near else x, row) for row, near in _between(before, y, middle)]
+            found += [(x - 1 if near else x, between) for between, near in _between(before, y, middle)]
         before = y
     return found
 

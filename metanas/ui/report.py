@@ -42,11 +42,13 @@ def table(runs: tuple[RunSummary, ...], paper: Paper) -> list[Text]:
     if not runs:
         return [Text("no runs yet; metanas search makes one", style=DIM)]
     name = min(max(len(paper.safe(run.name)) for run in runs), 32)
-    head = f"{'run':<{name}}  {'status':<13}  {'epoch':>9}  {'test acc':>8}  {'elapsed':>7}  search"
-    return [Text(head, style=DIM), *(_line(run, name, paper) for run in runs)]
+    words = (run.status for run in runs if not run.status.startswith("damaged"))
+    status = min(max((len(paper.safe(word)) + 2 for word in words), default=10), 24)
+    head = f"{'run':<{name}}  {'status':<{status}}  {'epoch':>9}  {'test acc':>8}  {'elapsed':>7}  search"
+    return [Text(head, style=DIM), *(_line(run, name, status, paper) for run in runs)]
 
 
-def _line(run: RunSummary, name: int, paper: Paper) -> Text:
+def _line(run: RunSummary, name: int, wide: int, paper: Paper) -> Text:
     word = run.status.partition(" ")[0].rstrip(":")
     fine, plain, style = STATUSES.get(word, ("?", "?", WARN))
     status = f"{paper.glyph(fine, plain)} {run.status}"
@@ -54,7 +56,7 @@ def _line(run: RunSummary, name: int, paper: Paper) -> Text:
     if word == "damaged":  # the reason takes the place of the numbers
         return line.append(f"  {paper.safe(status)}", style=f"not bold {style}")
     far = "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
-    line.append(f"  {paper.cell(status, 13)}", style=f"not bold {style}")
+    line.append(f"  {paper.cell(status, wide)}", style=f"not bold {style}")
     line.append(f"  {far:>9}  {percent(run.test_accuracy):>8}  {duration(run.elapsed):>7}", style="not bold")
     about = " ".join(paper.safe(part) for part in (run.space, run.data, run.controller) if part)
     return line.append(f"  {about}", style=f"not bold {DIM}")

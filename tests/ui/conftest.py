@@ -168,6 +168,12 @@ def events() -> list[dict[str, Any]]:
     return fake_events()
 
 
+@pytest.fixture(scope="session")
+def documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    """recipe.json and space.json."""
+    return RECIPE, SPACE
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes the fake run, or other events, into a folder called `first`."""

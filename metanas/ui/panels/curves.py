@@ -50,7 +50,7 @@ def _charts(state: RunState) -> list[Chart]:
     if state.values and not state.history:
         values = tuple(point.value for point in state.values)
         best = tuple(point.best for point in state.values)
-        shown = (Series("value", values, INNER, "."), Series("best", best, OUTER, "o"))
+        shown = (Series("value", values, INNER, ".", joined=False), Series("best", best, OUTER, "o"))
         return [("value", loss, shown)]
     points: Sequence[object] = state.history if len(state.history) > 1 else state.steps
     ahead = [None] * max((state.epochs or 0) - len(state.history), 0) if points is state.history else []

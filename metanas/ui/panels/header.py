@@ -13,11 +13,13 @@ SKIPPED = 0.05  # share of masked updates above which the count is an alarm
 
 STATUSES = {  # glyph, ASCII, style
     "waiting": ("○", "o", DIM),
+    "new": ("○", "o", DIM),  # of a summary: it has no events
     "running": ("●", "*", f"bold {ACCENT}"),
     "finished": ("✓", "=", f"bold {GOOD}"),
     "interrupted": ("■", "#", f"bold {WARN}"),
     "failed": ("✗", "!", f"bold {BAD}"),
     "killed": ("✗", "!", f"bold {BAD}"),  # it never wrote its end
+    "damaged": ("✗", "!", f"bold {BAD}"),
 }
 
 

@@ -74,7 +74,7 @@ def _table(group: list[Choice], last: EpochPoint, paper: Paper) -> list[Text]:
     candidates = group[0].candidates
     longest = max((len(paper.safe(name)) for name in candidates), default=0)
     room = paper.width - label - 2
-    beside = room - len(candidates) * NARROW >= DERIVED
+    beside = room - len(candidates) * NARROW >= DERIVED + 3
     column = min(max(longest + 1, NARROW), WIDE, (room - beside * (DERIVED + 3)) // max(len(candidates), 1))
     if column < NARROW or not any(choice.name in last.weights for choice in group):
         return [_row_of_names(choice, label, last, paper) for choice in group]

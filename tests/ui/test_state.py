@@ -1,0 +1,127 @@
+"""The state of a run: what each event changes, and that nothing in a log makes the fold raise."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metanas.ui.paper import Paper
+from metanas.ui.plain import lines
+from metanas.ui.progress import phase
+from metanas.ui.screen import sheet
+from metanas.ui.state import RECENT, RunState, concluded, described, fold, status_at
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KINDS = st.sampled_from(["begin", "step", "epoch", "value", "train", "network", "log", "end", "new"])
+FIELDS = st.sampled_from(
+    "at elapsed host pid resumed step epoch epochs inner_loss outer_loss inner_loss_is outer_accuracy weights "
+    "architecture key entropy gap budget value best network loss accuracy test_accuracy parameters level message "
+    "status skipped".split()
+)
+EVENTS = st.builds(lambda kind, rest: {**rest, "kind": kind}, KINDS, st.dictionaries(FIELDS, JSON, max_size=6))
+NUMBERED = st.builds(
+    lambda kind, n, name, rest: {"step": n, "epoch": n, "network": name, **rest, "kind": kind},
+    KINDS,
+    st.integers(0, 5),
+    st.sampled_from(["derived", "random 1", "[/b]\x1b"]),
+    st.dictionaries(FIELDS, JSON, max_size=4),
+)
+
+
+def folded(events: list[Any], state: RunState | None = None) -> RunState:
+    return reduce(fold, events, state or RunState("first"))
+
+
+@given(
+    st.lists(EVENTS | NUMBERED | JSON, max_size=6), st.integers(1, 130), st.none() | st.integers(0, 45), st.booleans()
+)
+def test_whatever_a_log_holds_every_view_can_show_it(
+    events: list[Any], width: int, height: int | None, ascii_only: bool
+) -> None:
+    state = RunState("first")
+    for event in events:
+        state = fold(state, event)
+        if isinstance(event, dict):
+            assert all(line.isascii() and line.isprintable() for line in lines(event, state))
+    drawn = sheet(state, Paper(width=width, height=height, now=5.0, ascii_only=ascii_only))
+    assert all(line.cell_len <= width and line.plain.isprintable() for line in drawn)
+    assert not ascii_only or all(line.plain.isascii() for line in drawn)
+    assert height is None or len(drawn) <= height
+
+
+@given(JSON, JSON, JSON)
+def test_damaged_documents_are_absent_documents(recipe: Any, space: Any, result: Any) -> None:
+    nested = {"recipe": recipe, "data": space, "choices": [space, recipe], "random": [result]}
+    for document in (recipe, space, nested):
+        state = concluded(described(RunState("first"), document, nested), nested)
+        assert sheet(state, Paper())
+
+
+def test_fold_changes_nothing_but_its_result(events: list[dict[str, Any]]) -> None:
+    state = folded(events[:100])
+    before = repr(state)
+    fold(state, events[100])
+    assert repr(state) == before
+
+
+def test_a_whole_run(events: list[dict[str, Any]]) -> None:
+    state = folded(events)
+    assert (state.status, state.step, state.skipped, state.host, state.pid) == ("finished", 850, 2, "bench", 4242)
+    assert [point.epoch for point in state.history] == list(range(1, 51))
+    assert [net.network for net in state.networks] == ["derived", "random 1", "random 2", "random 3"]
+    assert len(state.steps) == RECENT and state.steps[-1].step == 850
+    assert [(p.epoch, p.changed) for p in state.history if p.changed] == [(5, ("3<-1",)), (9, ("1<-0", "2<-0"))]
+
+
+def test_a_resumed_run_forgets_what_it_repeats() -> None:
+    events = [{"kind": "epoch", "epoch": n, "step": 2 * n, "outer_loss": n / 10} for n in (1, 2, 3)]
+    events += [{"kind": "step", "step": n} for n in (1, 2, 3, 4, 5, 6)]
+    again = [{"kind": "begin", "resumed": True}, {"kind": "step", "step": 3, "outer_loss": 9.0}]
+    state = folded([*events, *again, {"kind": "epoch", "epoch": 2, "step": 4, "outer_loss": 7.0}])
+    assert [(point.epoch, point.outer_loss) for point in state.history] == [(1, 0.1), (2, 7.0)]
+    assert [(point.step, point.outer_loss) for point in state.steps] == [(1, None), (2, None), (3, 9.0)]
+    assert (state.resumes, state.step) == (1, 4)
+
+
+def test_numbers_that_are_not_finite_are_told_apart_from_missing_ones() -> None:
+    state = folded([{"kind": "step", "step": 1, "inner_loss": None, "inner_loss_is": "nan", "outer_loss": None}])
+    assert math.isnan(state.steps[0].inner_loss or 0) and state.steps[0].outer_loss is None
+
+
+def test_value_only_controllers_keep_their_best() -> None:
+    values = [
+        {"kind": "value", "step": n, "budget": 30, "value": n % 7, "architecture": {"a": str(n)}} for n in range(1, 25)
+    ]
+    state = folded(values)
+    assert [point.value for point in state.best] == [6, 6, 6, 5, 5, 5, 4, 4, 4, 3]
+    assert (phase(state).name, phase(state).done, phase(state).total) == ("search", 24, 30)
+
+
+def test_a_run_whose_writer_is_gone_counts_as_killed() -> None:
+    running = RunState("first", status="running", at=100.0)
+    assert status_at(running, 101.0) == "running"
+    assert status_at(running, 200.0) == "killed"
+    assert status_at(running, 50.0) == "running", "the clock jumped back"
+    for writer, status in (("alive", "running"), ("elsewhere", "running"), ("dead", "killed")):
+        assert status_at(RunState("first", status="running", at=100.0, writer=writer), 200.0) == status
+
+
+def test_progress_and_time_left(events: list[dict[str, Any]]) -> None:
+    state = described(RunState("first"), {"recipe": {"evaluation": {"epochs": 40, "random": 3}}}, None)
+    searching = folded(events[:370], state)
+    now = phase(searching)
+    assert (now.name, now.total, now.unit) == ("search", 50, "epochs")
+    assert now.done == searching.step / 17  # type: ignore[operator]
+    assert now.seconds_left is not None and math.isclose(now.seconds_left, (50 - now.done) * 18 * 0.05, rel_tol=0.01)
+    training = folded(events[: events.index(next(e for e in events if e["kind"] == "network")) + 21], state)
+    now = phase(training)
+    assert (now.name, now.done, now.total) == ("training", 60, 160)
+    assert now.seconds_left is not None and math.isclose(now.seconds_left, 100 * 0.05, rel_tol=0.05)
