@@ -4,7 +4,7 @@ from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, tra
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.finite_difference import FiniteDifference
 from metanas.bilevel.problem import Bilevel, descend, persists, same
-from metanas.bilevel.rules import SGD, Adam, Rule
+from metanas.bilevel.rules import SGD, Adam, Rule, per_step
 from metanas.bilevel.solve import solve
 from metanas.bilevel.stepping import Report, TorchStep, torch_step
 from metanas.bilevel.tasks import Tasks
@@ -30,6 +30,7 @@ __all__ = [
     "adopt",
     "descend",
     "memory_of",
+    "per_step",
     "persists",
     "restart",
     "same",

@@ -5,7 +5,8 @@
     v  = d F / d w' (w')                                outer loss
     u  = (d rule / d g)' v                              SGD: u = -lr v;  Adam: v through Adam's preconditioner
     e  = epsilon / |u|
-    gradient = d F / d outer (w')  +  v' d rule / d outer  +  [d L / d outer (theta + e u) - d L / d outer (theta - e u)] / 2e
+    L+- = d L / d outer (theta +- e u)
+    gradient = d F / d outer (w')  +  v' d rule / d outer  +  (L+ - L-) / 2e
 
 With `SGD(lr, momentum, weight_decay)` and the optimiser's own momentum this is DARTS's second order (its theta -+
 0.01 v/|v| is theta +- e u); with `Adam` it is SAMA. Five gradients, no second derivative, memory of one backward pass.

@@ -9,9 +9,9 @@ unroll with them; anything with `init` and `__call__` is a rule, so a learned op
 Every number may be
     a number or a 0-d tensor  SGD(lr=0.1); a tensor that a schedule writes into is read anew at each step
     a function of the outer   SGD(lr=lambda outer: outer["log_lr"].exp())                  a learned rate
-    ... giving one of step    SGD(lr=lambda outer: lambda step: outer["lr"].take(step))    a rate per step
-    a tree like theta         SGD(lr=lambda outer: outer["rate"])                          Meta-SGD: a rate per coordinate
-`step` is a 0-d integer tensor: index with `take`, since `x[step]` would read the host.
+    ... giving one of step    SGD(lr=lambda outer: per_step(outer["rates"]))               a learned rate per step
+    a tree like theta         SGD(lr=lambda outer: outer["rate"])                          Meta-SGD, a rate each
+where the step is a 0-d integer tensor, counted from 0 in the rule's memory.
 
 Sources: Sutskever, Martens, Dahl, Hinton 2013 (momentum and Nesterov as torch has them); Kingma, Ba 2015,
 arXiv:1412.6980; Li, Zhou, Chen, Li 2017, arXiv:1707.09835 (Meta-SGD).
@@ -44,6 +44,18 @@ class Rule(Protocol):
     def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
         """The next (theta, memory), from a gradient like theta."""
         ...
+
+
+def per_step(values: Tensor) -> Callable[[Tensor], Tensor]:
+    """One number per inner step, from a tensor of shape (steps,); after the last step its number stays.
+
+    No host read (`values[step]` would be one), and its derivative runs under `vmap`.
+
+    >>> rate = per_step(torch.tensor([0.1, 0.2]))
+    >>> [round(rate(torch.tensor(k)).item(), 1) for k in range(3)]
+    [0.1, 0.2, 0.2]
+    """
+    return lambda step: values[step.clamp(max=len(values) - 1)[None]][0]
 
 
 @dataclass(frozen=True)
