@@ -194,7 +194,7 @@ class _Packing:
         plain = _plain(tensor, where)
         memory = tensor.untyped_storage().data_ptr()
         same = (memory, tensor.device, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
-        if tensor.numel() and same in self._numbers:
+        if same in self._numbers:
             return self._numbers[same]
         # safetensors refuses two tensors in one storage, so a second view of it becomes a tensor of its own
         number = self._numbers[same] = str(len(self.tensors))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from metanas.errors import RunError
 from metanas.run import dump_json, finite, parse_json, read_json, remove_leftovers, write_bytes, write_json
 
-SETTINGS = settings(deadline=None, derandomize=True)
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=50)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 

@@ -355,12 +355,29 @@ def test_interrupted_at_every_system_call(folder, monkeypatch, kind):
                 assert "disk full" in str(error)
         found = load(folder)
         assert found.step in (2, 3) and same(found.tree, tree_of(found.step)) and found.warnings == ()
+        for step in checkpoints._steps(folder):
+            assert same(checkpoints._load_one(folder, step).tree, tree_of(step))
         saved(folder, 4)
         assert len(list(folder.iterdir())) == 4 and load(folder).step == 4
         if left[0] > 0:
             assert found.step == 3 and last > 12
             return
     pytest.fail("the save never ended")
+
+
+def test_room_is_made_before_anything_is_written(folder, monkeypatch):
+    saved(folder, 1)
+    left = folder / "step-000000002-0123456789ab.safetensors"  # of a save that a kill or a full disk ended
+    left.touch()
+
+    def full(path, data):
+        assert not left.exists()
+        raise RunError("disk full")
+
+    monkeypatch.setattr(checkpoints, "write_bytes", full)
+    with pytest.raises(RunError, match="disk full"):
+        saved(folder, 3)
+    assert load(folder).step == 1 and load(folder).warnings == ()
 
 
 def test_a_run_folder_that_is_gone_is_not_made_again(folder):

@@ -1,10 +1,12 @@
 """One writer a run (FAULTS rows 5 and 6)."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -132,6 +134,26 @@ def test_only_one_of_many_that_find_a_stale_lock_takes_it(tmp_path, dead_pid):
     for racer in racers:
         racer.communicate("")
     assert sorted(first) == ["", "", "", "held\n"]
+
+
+def test_taking_the_lock_waits_for_whoever_is_taking_it(tmp_path):
+    refused = []
+
+    def take():
+        try:
+            Lock.acquire(tmp_path)
+        except RunError as error:
+            refused.append(str(error))
+
+    with open(tmp_path / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive()
+        write_lock(tmp_path, pid=os.getppid())
+    thread.join()
+    assert len(refused) == 1 and f"in use by pid {os.getppid()} " in refused[0]
 
 
 def test_a_read_only_folder_is_refused(open_folder, as_nobody):
