@@ -1,4 +1,4 @@
-"""Checkpoints round trip exactly, and nothing damaged, unsafe or half-written loads (FAULTS 2, 4, 7, 8, 12, 19, 20)."""
+"""Nothing damaged, unsafe or half-written ever loads as a checkpoint (FAULTS 2, 4, 7, 8, 19)."""
 
 import hashlib
 import json
@@ -10,33 +10,10 @@ import zipfile
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from metanas.errors import CheckpointError, RunError
 from metanas.run import checkpoints
 from metanas.run.checkpoints import load, load_network, save, save_network
-
-DTYPES = [
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.bool),
-    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
-]
-
-
-def same(a, b):
-    """Equal in type, structure, dtype, shape and every bit."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, torch.Tensor):
-        if a.dtype != b.dtype or a.shape != b.shape:
-            return False
-        return a.reshape(-1).view(torch.uint8).equal(b.reshape(-1).view(torch.uint8))
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(map(same, a, b)) and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return repr(a) == repr(b)  # tells -0.0 from 0.0
 
 
 @pytest.fixture
@@ -48,6 +25,10 @@ def tree_of(step):
     return {"step": step, "omega": torch.full((3,), float(step)), "memory": [torch.arange(step % 5), (0.1, None)]}
 
 
+def is_whole(found):
+    return repr(found.tree) == repr(tree_of(found.step)) and found.event_offset == 10 * found.step
+
+
 def saved(folder, *steps):
     for step in steps:
         save(folder, step, tree_of(step), event_offset=10 * step)
@@ -56,109 +37,6 @@ def saved(folder, *steps):
 def file_of(folder, step, suffix):
     (path,) = folder.glob(f"step-{step:09d}*.{suffix}")
     return path
-
-
-def test_same_is_strict():
-    assert not same({"a": 0.0}, {"a": -0.0}) and not same([1], (1,)) and not same({"a": 1, "b": 2}, {"b": 2, "a": 1})
-    assert not same(torch.zeros(1), torch.zeros(1, dtype=torch.float64)) and not same(1, True)
-    assert not same(torch.tensor([0.0]), torch.tensor([-0.0])) and same([torch.ones(2)], [torch.ones(2)])
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype_and_layout_round_trips(folder, dtype):
-    base = (torch.arange(24) % 3).to(dtype).reshape(4, 6)
-    tree = {
-        "plain": base,
-        "0-d": base[0, 1].clone(),
-        "empty": [torch.empty(0, dtype=dtype), torch.empty(3, 0, 2, dtype=dtype)],
-        "transposed": base.t(),
-        "strided": base[::2, 1::3],
-        "expanded": base[:1].expand(5, 6),
-        "a view of 0-d": base[2, 2],
-        "overlapping views": (base[:2], base[1:3], base),
-    }
-    save(folder, 1, tree, 0)
-    found = load(folder).tree
-    assert same({key: value for key, value in found.items()}, {k: contiguous(v) for k, v in tree.items()})
-
-
-def contiguous(value):
-    if isinstance(value, torch.Tensor):
-        return value.contiguous()
-    return type(value)(map(contiguous, value))
-
-
-def test_parameters_come_back_as_plain_tensors_and_tied_ones_stay_tied(folder):
-    weight = torch.nn.Parameter(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
-    save(folder, 1, {"a": weight, "b": weight, "c": weight.detach(), "d": weight.detach().clone()}, 0)
-    found = load(folder).tree
-    assert type(found["a"]) is torch.Tensor and not found["a"].requires_grad
-    assert found["a"] is found["b"] is found["c"] is not found["d"] and torch.equal(found["d"], weight)
-
-
-def test_the_state_of_torch_objects_round_trips(folder):
-    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    adam = torch.optim.Adam(net.parameters())
-    net(torch.ones(4, 3)).square().sum().backward()
-    adam.step()
-    generator = torch.Generator().manual_seed(3)
-    tree = {"net": dict(net.state_dict()), "adam": adam.state_dict(), "generator": generator.get_state()}
-    save(folder, 1, tree, 0)
-    found = load(folder).tree
-    assert same(found, tree) and list(found["adam"]["state"]) == [0, 1, 2, 3]
-    net.load_state_dict(found["net"])
-    adam.load_state_dict(found["adam"])
-    generator.set_state(found["generator"])
-
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-TENSORS = st.builds(
-    lambda dtype, shape: (torch.arange(torch.Size(shape).numel()) % 2).to(dtype).reshape(shape),
-    st.sampled_from(DTYPES),
-    st.lists(st.integers(0, 3), max_size=3),
-)
-TREES = st.recursive(
-    SCALARS | TENSORS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers() | st.sampled_from(["tensor", "dict", "tuple"]), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(tree=TREES, step=st.integers(0, 10**12), offset=st.integers(0, 10**12))
-def test_any_tree_round_trips(tmp_path_factory, tree, step, offset):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    save(folder, step, tree, offset)
-    found = load(folder)
-    assert same(found.tree, tree) and (found.step, found.event_offset, found.warnings) == (step, offset, ())
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (torch.tensor([1.0, float("nan"), float("inf")]), r"tree\['theta'\]\[1\]: 2 of 3 values are not finite"),
-        (torch.tensor(float("-inf"), dtype=torch.bfloat16), "1 of 1 values are not finite"),
-        (float("nan"), r"tree\['theta'\]\[1\] is nan"),
-        (float("inf"), "is inf; a checkpoint holds finite numbers only"),
-        ({1.5}, r"is a builtins\.set; a checkpoint holds dict, list"),
-        (object(), r"is a builtins\.object"),
-        ({(1, 2): 3}, r"tree\['theta'\]\[1\] has the key \(1, 2\); keys must be str or int"),
-        ({True: 3}, "has the key True"),
-        (torch.zeros(2, dtype=torch.complex64), "is a torch.complex64 torch.strided tensor on cpu"),
-        (torch.empty(2, device="meta"), "tensor on meta"),
-        (torch.eye(2).to_sparse(), "torch.sparse_coo tensor"),
-    ],
-    ids=str,
-)
-def test_what_may_not_be_in_a_checkpoint_is_named_by_its_place(folder, bad, message):
-    saved(folder, 1)
-    with pytest.raises(CheckpointError, match=message):
-        save(folder, 2, {"theta": [0, bad]}, 0)
-    assert load(folder).step == 1 and len(list(folder.iterdir())) == 2
 
 
 def test_two_are_kept_and_the_newest_loads(folder):
@@ -192,9 +70,9 @@ def test_damage_falls_back_to_the_older_one_and_says_so(folder, suffix):
         path.write_bytes(damaged)
         found = load(folder)
         if found.step == 2:  # a flipped blank between JSON tokens, or a last newline, that changes no value
-            assert suffix == "json" and json.loads(damaged) == json.loads(whole) and same(found.tree, tree_of(2))
+            assert suffix == "json" and json.loads(damaged) == json.loads(whole) and is_whole(found)
             continue
-        assert found.step == 1 and same(found.tree, tree_of(1))
+        assert found.step == 1 and is_whole(found)
         refused, back = found.warnings
         assert path.name in refused and "was refused: " in refused and back == "went back to the checkpoint of step 1"
     path.write_bytes(whole)
@@ -354,9 +232,9 @@ def test_interrupted_at_every_system_call(folder, monkeypatch, kind):
             except RunError as error:
                 assert "disk full" in str(error)
         found = load(folder)
-        assert found.step in (2, 3) and same(found.tree, tree_of(found.step)) and found.warnings == ()
+        assert found.step in (2, 3) and is_whole(found) and found.warnings == ()
         for step in checkpoints._steps(folder):
-            assert same(checkpoints._load_one(folder, step).tree, tree_of(step))
+            assert is_whole(checkpoints._load_one(folder, step))
         saved(folder, 4)
         assert len(list(folder.iterdir())) == 4 and load(folder).step == 4
         if left[0] > 0:
@@ -389,21 +267,6 @@ def test_a_run_folder_that_is_gone_is_not_made_again(folder):
 def test_a_negative_step_is_refused(folder):
     with pytest.raises(CheckpointError, match="step must be >= 0, got -1"):
         save(folder, -1, {}, 0)
-
-
-def test_networks_round_trip_with_tied_weights(tmp_path):
-    weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
-    save_network(tmp_path / "n", {"a": weight, "b": weight.t(), "c": weight, "n": torch.tensor(3)})
-    found = load_network(tmp_path / "n", {"a": (2, 3), "b": (3, 2), "c": [2, 3], "n": ()})
-    assert same(found["a"], weight.detach()) and same(found["b"], weight.detach().t().contiguous()) and found["n"] == 3
-
-
-def test_every_mismatch_of_a_network_is_listed(tmp_path):
-    save_network(tmp_path / "n", {"a": torch.ones(2), "b\x1b": torch.ones(2), "c": torch.ones(2, 1)})
-    with pytest.raises(CheckpointError) as caught:
-        load_network(tmp_path / "n", {"a": (2,), "c": (2,), "d": (), "e": (1,)})
-    problems = r"d is missing; e is missing; b\x1b is unexpected; c has shape (2, 1), expected (2,)"
-    assert str(caught.value) == f"n does not fit: {problems}"
 
 
 def test_a_network_that_is_a_pickle_or_not_finite_is_refused(tmp_path, pickles):
