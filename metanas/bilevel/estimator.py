@@ -90,8 +90,7 @@ class Estimator(ABC):
         if not _check_leaves("outer", outer):
             raise BilevelError("outer has no tensors; give at least one outer variable")
         problem = _checked(problem, self.descends)
-        # Losses may close over live Parameters: no_grad here keeps them out of the graphs that torch.func builds
-        # inside.
+        # Nothing out here is differentiated; gradients are taken inside, where `gradients` turns recording on again.
         with torch.no_grad():
             return self.estimate(
                 problem, theta, outer, inner_batch, outer_batch, memory=memory, carry=carry, generator=generator

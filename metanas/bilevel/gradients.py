@@ -4,9 +4,9 @@
     slope         the inner gradient that an unrolled step differentiates through: a graph of the backward pass
     held_slope    the inner gradient of first-order methods, a constant: taken at cut-off inputs, no graph
 
-`torch.func.grad` always builds the graph of its own backward pass: about 1.2 times the time and 1.6 times the memory of
-what first order needs. `vjp` told not to is as fast as `torch.autograd.grad`, and unlike that one it works under
-`vmap`.
+`torch.func.grad` always builds the graph of its own backward pass. On a small supernet that is 1.4 times the time of
+`torch.autograd.grad`, and `vjp` told not to build it is at 1.2 (`benchmarks/bilevel_gradients.py`); but under `vmap`
+only the transforms work. So the outermost gradient is autograd's own, and `vjp` where a transform is active.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.func import grad, vjp
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from metanas.bilevel.trees import Tree, detach
 
@@ -41,10 +42,20 @@ def gradient_of(function: Callable[[Tree], tuple[Tensor, Any]], at: Tree) -> tup
     >>> gradient_of(lambda x: ((x["w"] ** 2).sum(), x["w"].max()), {"w": torch.tensor([1.0, 2.0])})
     ({'w': tensor([2., 4.])}, tensor(5.), tensor(2.))
     """
-    viewed: Any = vjp(function, at, has_aux=True)
-    value, pull, aux = viewed
-    (gradient,) = pull(torch.ones_like(value), retain_graph=False, create_graph=False)
-    return gradient, value, aux
+    if torch._C._are_functorch_transforms_active():
+        viewed: Any = vjp(function, at, has_aux=True)
+        value, pull, aux = viewed
+        (gradient,) = pull(torch.ones_like(value), retain_graph=False, create_graph=False)
+        return gradient, value, aux
+    leaves, spec = tree_flatten(at)
+    leaves = [x.detach().requires_grad_() for x in leaves]  # each its own, even where one tensor stands at two places
+    with torch.enable_grad():
+        value, aux = function(tree_unflatten(leaves, spec))
+    if value.requires_grad:
+        found = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+    else:  # the function reads no leaf
+        found = tuple(torch.zeros_like(x) for x in leaves)
+    return tree_unflatten(found, spec), *detach((value, aux))
 
 
 def slope(loss: Loss, theta: Tree, outer: Tree, batch: Any) -> Tree:
