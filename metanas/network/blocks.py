@@ -119,8 +119,10 @@ class ElasticConv(nn.Module):
 
     def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
         super().__init__()
+        if op.groups != 1:
+            raise SpaceError(f"elastic_conv: groups must be 1, got {op.groups}; a slice would cut through groups")
         conv = Conv(channels, width, op, bias=False)
-        self.weight, self.stride, self.padding = conv.weight, conv.stride, conv.padding
+        self.weight, self.op = conv.weight, op
         self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
         tracked = phase == "scratch"
         self.mean: Tensor | None
@@ -130,7 +132,8 @@ class ElasticConv(nn.Module):
 
     def forward(self, x: Tensor, width: int | None = None, mask: Tensor | None = None) -> Tensor:
         out = width or self.weight.shape[0]
-        y = F.conv2d(x, self.weight[:out, : x.shape[1]], stride=self.stride, padding=self.padding)
+        op, weight = self.op, self.weight[:out, : x.shape[1]]
+        y = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation)
         mean = None if self.mean is None else self.mean[:out]
         variance = None if self.variance is None else self.variance[:out]
         now = self.training or mean is None

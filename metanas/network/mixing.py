@@ -10,12 +10,15 @@ absent                   all sources come together (DARTS mixes all inputs of a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from metanas.errors import SpaceError
 from metanas.space import Apply, Choice, Combine, Program, Size, sources_of
+from metanas.space.derive import presence
 
 
 class Taken(NamedTuple):
@@ -58,24 +61,39 @@ def taken_sources(step: Combine, mix: Mix) -> tuple[str, ...]:
     return step.sources
 
 
-def reached(program: Program, mix: Mix) -> set[str]:
-    """The values that the output needs. It looks at numbers, never at a tensor: nothing is read from the device."""
+@dataclass(frozen=True)
+class Route:
+    """What runs under a mix: the values that the output needs, and those that are zeros since a choice took nothing."""
+
+    needed: frozenset[str]
+    grounded: frozenset[str]
+
+
+def route(program: Program, mix: Mix) -> Route:
+    """What runs. It looks at numbers, never at a tensor: nothing is read from the device."""
+    absent: frozenset[str] = frozenset()
+    grounded: frozenset[str] = frozenset()
+    if any(weight == () for weight in mix.values() if isinstance(weight, tuple)):
+        sources = {s.out: taken_sources(s, mix) if isinstance(s, Combine) else sources_of(s) for s in program.steps}
+        absent, grounded = presence(program, sources)
     need = {program.output}
     for step in reversed(program.steps):
-        if step.out in need:
+        if step.out in need and step.out not in grounded:
             need.update(taken_sources(step, mix) if isinstance(step, Combine) else sources_of(step))
-    return need
+    return Route(frozenset(need) - absent, grounded)
 
 
-def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozenset[str]) -> Tensor:
-    """The value of a Combine. `zeros`: values that are always zero; a sum leaves them out."""
+def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozenset[str] = frozenset()) -> Tensor:
+    """The value of a Combine: of those of its sources that there are.
+
+    `zeros`: values that are always zero; a mixture leaves them out.
+    """
     weight = mix.get(step.choice) if step.choice else None
     if isinstance(weight, Taken):
         return _straight_through(weight, values[step.sources[weight.candidate]])
-    sources = taken_sources(step, mix)
-    xs = [values[s] for s in sources]
     if isinstance(weight, Tensor):
-        return _mixture(step, sources, xs, weight, zeros)
+        return _mixture(step, values, weight, zeros)
+    xs = [values[s] for s in taken_sources(step, mix) if s in values]
     if len(xs) == 1:
         return xs[0]
     if step.how in ("concat", "split"):
@@ -89,17 +107,13 @@ def _straight_through(weight: Taken, x: Tensor) -> Tensor:
     return w[weight.candidate] * x + (w.sum() - w[weight.candidate])
 
 
-def _mixture(
-    step: Combine, sources: Sequence[str], xs: Sequence[Tensor], weight: Tensor, zeros: frozenset[str]
-) -> Tensor:
-    ws = weight.unbind()
+def _mixture(step: Combine, values: Mapping[str, Tensor], weight: Tensor, zeros: frozenset[str]) -> Tensor:
+    rows = [(w, values[s], s in zeros) for s, w in zip(step.sources, weight.unbind(), strict=True) if s in values]
     if step.how in ("concat", "split"):
-        return torch.cat([w * x for w, x in zip(ws, xs, strict=True)], 1)
-    rows = [(w, x) for s, w, x in zip(sources, ws, xs, strict=True) if s not in zeros]
-    if not rows:
-        return xs[0]
+        return torch.cat([w * x for w, x, _ in rows], 1)
+    rows = [row for row in rows if not row[2]] or rows[:1]
     total = rows[0][0] * rows[0][1]
-    for w, x in rows[1:]:
+    for w, x, _ in rows[1:]:
         total = torch.addcmul(total, x, w)
     return total
 
@@ -110,10 +124,11 @@ def size_arguments(step: Apply, mix: Mix) -> dict[str, int | Tensor]:
     if not isinstance(size, Size) or size.choice not in mix:
         return {}
     weight = mix[size.choice]
+    if isinstance(weight, Taken):
+        weight = weight.weights
     if isinstance(weight, int):
         return {"width": size.values[weight]}
     if isinstance(weight, Tensor):
-        values = torch.tensor(size.values, device=weight.device)
-        below = torch.arange(size.values[-1], device=weight.device)[None] < values[:, None]  # (sizes, channels)
-        return {"mask": weight @ below.to(weight.dtype)}
-    raise TypeError(f"size {size.choice!r} takes an int or a tensor of weights, got {type(weight).__name__}")
+        channel = torch.arange(size.values[-1], device=weight.device)  # no table is copied from the host
+        return {"mask": sum(w * (channel < v) for w, v in zip(weight.unbind(), size.values, strict=True))}
+    raise SpaceError(f"size {size.choice!r} takes one index or weights, got {type(weight).__name__}")

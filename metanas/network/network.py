@@ -10,7 +10,7 @@ What is exported is what was searched: only the phase differs (affine and tracke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from metanas.errors import ShapeError, SpaceError, nearest
 from metanas.network.blocks import Phase
-from metanas.network.mixing import Mix, combine, reached, size_arguments
+from metanas.network.mixing import Mix, combine, route, size_arguments
 from metanas.network.ops import OPS, Maker, Shape
-from metanas.space import Apply, Combine, Loop, Op, Program, Size, Space, sources_of
+from metanas.space import Apply, Combine, Loop, Needed, Op, Program, Size, Space, Step, sources_of
 from metanas.space.derive import derive, resolve
 
 PROBE_BATCH = 2
@@ -77,24 +77,29 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.program, self.phase = program, phase
-        shapes_of = _infer(program, shapes, phase, ops)
+        self.shapes = _infer(program, shapes, phase, ops, {})
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for name, module in _make(program, shapes_of, phase, ops, seed):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators, too
+            for name, module in _make(program, self.shapes, phase, ops, seed):
                 self.add_module(module_name(name), module)
-        self.shapes = {v: tuple(s[1:]) for v, s in shapes_of.items()}
         self.zeros = frozenset(s.out for s in program.steps if isinstance(s, Apply) and s.op.kind == "none")
         self.last_read = _last_read(program)
 
     def forward(self, *inputs: Tensor, mix: Mix | None = None) -> Tensor:
         """The program's output. Inputs (batch, *shape); `mix`: choice -> what it is set to."""
         mix = mix or {}
+        if self.program.choices:
+            known = {c.name for c in self.program.choices}
+            for name in mix.keys() - known:
+                raise SpaceError(f"mix: no choice {name!r}{nearest(name, known)}")
         values = dict(zip(self.program.inputs, inputs, strict=True))
-        need = reached(self.program, mix)
+        way = route(self.program, mix)
         for step, finished in zip(self.program.steps, self.last_read, strict=True):
-            if step.out not in need:
+            if step.out not in way.needed:
                 continue
-            if isinstance(step, Combine):
+            if step.out in way.grounded:
+                values[step.out] = inputs[0].new_zeros(inputs[0].shape[0], *self.shapes[step.out])
+            elif isinstance(step, Combine):
                 values[step.out] = combine(step, values, mix, self.zeros)
             elif isinstance(step, Apply):
                 module = self._modules[module_name(step.out)]
@@ -116,9 +121,16 @@ class Network(nn.Module):
         return torch.stack(states, 1)
 
 
+OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan"})
+
+
 def module_name(value: str) -> str:
-    """The name of the module that makes a value: torch allows no dot in it."""
-    return value.replace(".", "/")
+    """The name of the module that makes a value: torch allows no dot in it, and none that a module has already.
+
+    >>> module_name("cell.1.from_0"), module_name("half")
+    ('cell/1/from_0', 'half/')
+    """
+    return f"{value}/" if value in OWN_NAMES else value.replace(".", "/")
 
 
 def _last_read(program: Program) -> list[tuple[str, ...]]:
@@ -134,66 +146,81 @@ def _last_read(program: Program) -> list[tuple[str, ...]]:
 
 
 def _infer(
-    program: Program, shapes: Sequence[Shape], phase: Phase, ops: Mapping[str, Maker]
-) -> dict[str, tuple[int, ...]]:
-    """The shape of every value, found by running each step once on the meta device, before any memory is taken."""
+    program: Program,
+    shapes: Sequence[Shape],
+    phase: Phase,
+    ops: Mapping[str, Maker],
+    known: dict[tuple[Op, Shape], Shape],
+) -> dict[str, Shape]:
+    """The shape of every value, without the batch, found on the meta device before any memory is taken.
+
+    `known`: what operations have given so far; cells repeat.
+    """
     if len(shapes) != len(program.inputs):
         raise ShapeError(f"the network has the inputs {', '.join(program.inputs)}, got {len(shapes)} shapes")
-    values = {
-        name: torch.empty(PROBE_BATCH, *shape, device="meta")
-        for name, shape in zip(program.inputs, shapes, strict=True)
-    }
-    zeros: frozenset[str] = frozenset()
+    found = dict(zip(program.inputs, map(tuple, shapes), strict=True))
     for step in program.steps:
-        sources = [values[s] for s in sources_of(step)]
+        sources = {s: found[s] for s in sources_of(step)}
         try:
-            if isinstance(step, Combine):
-                _same_shape(step, values)
-                values[step.out] = combine(step, values, {}, zeros)
-            elif isinstance(step, Loop):
-                batch, time, features = sources[0].shape
-                _infer(step.program, [(step.width,), (features,)], phase, ops)
-                values[step.out] = sources[0].new_empty(batch, time, step.width)
-            else:
-                with torch.device("meta"), torch.no_grad():
-                    values[step.out] = make(step.op, tuple(sources[0].shape[1:]), phase, ops)(sources[0])
+            found[step.out] = _shape_of(step, sources, phase, ops, known)
         except (RuntimeError, ValueError, IndexError) as error:
+            why = (str(error).splitlines() or ["no reason given"])[0]
             if isinstance(error, SpaceError) and not isinstance(error, ShapeError):
-                raise
-            seen = ", ".join(f"{s} {tuple(values[s].shape[1:])}" for s in sources_of(step))
-            what = step.op if isinstance(step, Apply) else type(step).__name__.lower()
-            raise ShapeError(f"{step.out}: {what} does not take {seen} ({str(error).splitlines()[0]})") from None
-    return {name: tuple(value.shape) for name, value in values.items()}
+                raise SpaceError(f"{step.out}: {why}") from None
+            seen = ", ".join(f"{name} {shape}" for name, shape in sources.items())
+            what = step.op if isinstance(step, Apply) else step.how if isinstance(step, Combine) else "scan"
+            raise ShapeError(f"{step.out}: {what} does not take {seen} ({why})") from None
+    return found
 
 
-def _same_shape(step: Combine, values: Mapping[str, Tensor]) -> None:
-    first = values[step.sources[0]].shape
-    start = 2 if step.how in ("concat", "split") else 1
+def _shape_of(
+    step: Step,
+    sources: Mapping[str, Shape],
+    phase: Phase,
+    ops: Mapping[str, Maker],
+    known: dict[tuple[Op, Shape], Shape],
+) -> Shape:
+    shape = next(iter(sources.values()))
+    if isinstance(step, Combine):
+        _same_shape(step, sources)
+        given = combine(step, {s: torch.empty(PROBE_BATCH, *x, device="meta") for s, x in sources.items()}, {})
+        return tuple(given.shape[1:])
+    if isinstance(step, Loop):
+        time, features = shape
+        _infer(step.program, [(step.width,), (features,)], phase, ops, known)
+        return (time, step.width)
+    if (step.op, shape) not in known:
+        with torch.device("meta"), torch.no_grad():
+            given = make(step.op, shape, phase, ops)(torch.empty(PROBE_BATCH, *shape))
+        known[step.op, shape] = tuple(given.shape[1:])
+    return known[step.op, shape]
+
+
+def _same_shape(step: Combine, shapes: Mapping[str, Shape]) -> None:
+    first = shapes[step.sources[0]]
+    start = 1 if step.how in ("concat", "split") else 0
     for source in step.sources[1:]:
-        if values[source].shape[start:] != first[start:]:
-            raise ShapeError(
-                f"{step.sources[0]} gives {tuple(first[1:])}, {source} gives {tuple(values[source].shape[1:])}; "
-                f"a {step.how} needs equal shapes"
-            )
+        if shapes[source][start:] != first[start:]:
+            raise ShapeError(f"{step.sources[0]} and {source} differ, a {step.how} needs equal shapes")
 
 
 def _make(
-    program: Program, shapes: Mapping[str, tuple[int, ...]], phase: Phase, ops: Mapping[str, Maker], seed: int
-) -> list[tuple[str, nn.Module]]:
-    modules: list[tuple[str, nn.Module]] = []
-    for step in program.steps:
+    program: Program, shapes: Mapping[str, Shape], phase: Phase, ops: Mapping[str, Maker], seed: int
+) -> Iterator[tuple[str, nn.Module]]:
+    for k, step in enumerate(program.steps):
         if isinstance(step, Apply):
-            modules.append((step.out, make(step.op, shapes[step.source][1:], phase, ops)))
+            yield step.out, make(step.op, shapes[step.source], phase, ops)
         elif isinstance(step, Loop):
-            inputs = [(step.width,), tuple(shapes[step.source][2:])]
-            modules.append((step.out, Network(step.program, inputs, phase=phase, ops=ops, seed=seed)))
-    return modules
+            inputs = [(step.width,), shapes[step.source][1:]]
+            yield step.out, Network(step.program, inputs, phase=phase, ops=ops, seed=seed + k)
 
 
 def make(op: Op, shape: Shape, phase: Phase, ops: Mapping[str, Maker]) -> nn.Module:
     """The module of one operation; an elastic one as wide as it may become."""
     if op.kind not in ops:
         raise SpaceError(f"unknown operation {op.kind!r}{nearest(op.kind, ops)}")
+    if isinstance(op.width, Needed):
+        raise SpaceError(f"the width of {op.kind!r} is still open; build with supernet() or derived()")
     if isinstance(op.width, Size):
         op = replace(op, width=op.width.values[-1])
     return ops[op.kind](op, shape, phase)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -72,11 +72,13 @@ def ways(choice: Choice) -> int:
 
 def draw(choice: Choice, rng: np.random.Generator) -> tuple[str, ...]:
     """One way, all equally likely."""
-    options = np.array(choice.options)
+    options = choice.options
+    if choice.take == 1:
+        return (options[rng.integers(len(options))],)
     if choice.take is None:
-        return tuple(map(str, options[rng.random(len(options)) < 0.5]))
+        return tuple(itertools.compress(options, rng.random(len(options)) < 0.5))
     picked = rng.choice(len(options), size=choice.take, replace=False)
-    return tuple(str(options[i]) for i in sorted(picked))
+    return tuple(options[i] for i in sorted(picked))
 
 
 @dataclass(frozen=True)
@@ -199,27 +201,22 @@ class Counting:
         """One assignment, uniform over those that keep the limits (by rejection)."""
         for _ in range(MOST_TRIES):
             taken: Taken = {}
-            for group in self.groups:
-                taken |= self._draw(group, rng)
+            for group, decisions, weights in self._decided:
+                if group.deciding:
+                    taken |= decisions[rng.choice(len(decisions), p=weights)]
+                for choice in self.following(group, taken):
+                    taken[choice.name] = draw(choice, rng)
             if all(limit.holds(taken) for limit in self.limits):
                 return taken
         raise SpaceError(f"no architecture within the limits in {MOST_TRIES} draws; loosen {self.limits}")
 
     @cached_property
-    def _weights(self) -> dict[Group, tuple[Sequence[Taken], np.ndarray]]:
-        rows: dict[Group, tuple[Sequence[Taken], np.ndarray]] = {}
+    def _decided(self) -> list[tuple[Group, list[Taken], np.ndarray]]:
+        """The groups, the assignments of their deciding choices, and the share of the space under each of these."""
+        rows = []
         for group in self.groups:
             decisions = list(self.decisions(group))
-            weights = [math.prod(ways(c) for c in self.following(group, taken)) for taken in decisions]
-            total = sum(weights)
-            rows[group] = (decisions, np.array([w / total for w in weights]))
+            under = [math.prod(ways(c) for c in self.following(group, taken)) for taken in decisions]
+            total = sum(under)
+            rows.append((group, decisions, np.array([n / total for n in under])))
         return rows
-
-    def _draw(self, group: Group, rng: np.random.Generator) -> Taken:
-        taken: Taken = {}
-        if group.deciding:
-            decisions, weights = self._weights[group]
-            taken = dict(decisions[rng.choice(len(decisions), p=weights)])
-        for choice in self.following(group, taken):
-            taken[choice.name] = draw(choice, rng)
-        return taken

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from metanas.errors import SpaceError
-from metanas.space.graph import NEEDED, Choice, Needed, Op, Size
+from metanas.space.graph import Choice, Needed, Op, Size
 from metanas.space.program import Apply, Combine, Loop, Program, Step, sources_of
+
+GIVES_AT_MOST_WHAT_COMES = frozenset({"narrow"})
+"""Kinds with a width of their own that still need a source as wide."""
 
 Taken = Mapping[str, tuple[str, ...]]
 """An assignment: the labels taken, by choice."""
@@ -21,11 +24,11 @@ def derive(program: Program, taken: Taken, outputs: int | None = None) -> Progra
     """The program with every choice fixed: no choices left, dead branches gone, sizes resolved.
 
     Args:
-        taken: the labels taken by every choice that matters.
+        taken: the labels taken by every choice that matters (`Space.derive` checks it).
         outputs: width that the reader of the output needs (classes); it resolves a `NEEDED` at the end.
 
     Raises:
-        SpaceError: a choice that matters is missing, or a `NEEDED` width has no reader that says how much.
+        SpaceError: a `NEEDED` width has no reader that says how much.
     """
     return resolve(pruned(fix(program, taken)), taken, outputs)
 
@@ -37,38 +40,25 @@ def fix(program: Program, taken: Taken) -> Program:
     reaches the output, the last Combine that the choices emptied gives zeros instead: the network is valid, and blind.
     """
     choices = {c.name: c for c in program.choices}
-    grounded: frozenset[str] = frozenset()
-    while True:
-        fixed, absent = _fix(program, taken, choices, grounded)
-        if program.output not in absent:
-            return fixed
-        grounded |= {_culprit(program, absent)}
-
-
-def _fix(
-    program: Program, taken: Taken, choices: Mapping[str, Choice], grounded: frozenset[str]
-) -> tuple[Program, set[str]]:
+    sources = {step.out: _taken_sources(step, taken, choices) for step in program.steps}
+    absent, grounded = presence(program, sources)
     alias: dict[str, str] = {}
-    absent: set[str] = set()
     steps: list[Step] = []
     for step in program.steps:
-        sources = tuple(alias.get(s, s) for s in _taken_sources(step, taken, choices) if s not in absent)
-        if not sources and step.out in grounded:
-            steps.append(Apply(step.out, _present(program, step, absent, alias), Op("none", width=_width(step))))
-        elif not sources:
-            absent.add(step.out)
-        elif isinstance(step, Combine):
-            if len(sources) == 1 and step.how != "split":
-                alias[step.out] = sources[0]
+        if step.out in grounded:
+            steps.append(_zeros(program, step, absent, alias))
+        elif step.out not in absent:
+            present = tuple(alias.get(s, s) for s in sources[step.out] if s not in absent)
+            if not isinstance(step, Combine):
+                if isinstance(step, Loop):
+                    body = replace(step.program, choices=program.choices)
+                    step = replace(step, program=pruned(fix(body, taken)))
+                steps.append(replace(step, source=present[0]))
+            elif len(present) == 1 and step.how != "split":
+                alias[step.out] = present[0]
             else:
-                steps.append(replace(step, sources=sources, choice=None))
-        elif isinstance(step, Loop):
-            body = fix(replace(step.program, choices=program.choices), taken)
-            steps.append(replace(step, source=sources[0], program=body))
-        else:
-            steps.append(replace(step, source=sources[0]))
-    output = alias.get(program.output, program.output)
-    return Program(program.inputs, tuple(steps), output), absent
+                steps.append(replace(step, sources=present, choice=None))
+    return Program(program.inputs, tuple(steps), alias.get(program.output, program.output))
 
 
 def _taken_sources(step: Step, taken: Taken, choices: Mapping[str, Choice]) -> tuple[str, ...]:
@@ -80,31 +70,47 @@ def _taken_sources(step: Step, taken: Taken, choices: Mapping[str, Choice]) -> t
     return tuple(step.sources[choice.index(label)] for label in taken[step.choice])
 
 
-def _culprit(program: Program, absent: set[str]) -> str:
-    """The Combine with a choice that is nearest to the absent output."""
-    made = {s.out: s for s in program.steps}
-    value = program.output
-    while not (isinstance(step := made[value], Combine) and step.choice is not None):
-        value = next(s for s in sources_of(step) if s in absent)
-    return value
+def presence(program: Program, sources: Mapping[str, tuple[str, ...]]) -> tuple[frozenset[str], frozenset[str]]:
+    """What is not there when every step reads `sources[step.out]`: absent values, and those that give zeros instead.
+
+    Zeros stand in for the last Combine that its choice emptied, where the output would be absent otherwise.
+    """
+    made = {step.out: step for step in program.steps}
+    grounded: set[str] = set()
+    while True:
+        absent: set[str] = set()
+        for step in program.steps:
+            if step.out not in grounded and all(s in absent for s in sources[step.out]):
+                absent.add(step.out)
+        if program.output not in absent:
+            return frozenset(absent), frozenset(grounded)
+        value = program.output
+        while not (isinstance(step := made[value], Combine) and step.choice is not None):
+            value = next(s for s in sources_of(step) if s in absent)
+        grounded.add(value)
 
 
-def _present(program: Program, step: Step, absent: set[str], alias: Mapping[str, str]) -> str:
-    """The nearest value before an emptied Combine that is there: the zeros take its height and width."""
-    made = {s.out: s for s in program.steps}
-    waiting = list(sources_of(step))
-    while waiting:
-        value = waiting.pop(0)
-        maker = made.get(value)
-        if value not in absent and not (isinstance(maker, Apply) and isinstance(maker.op.width, Needed)):
-            return alias.get(value, value)
-        if maker is not None:
-            waiting += sources_of(maker)
-    raise SpaceError(f"{step.out}: no value leads to it from the inputs; connect it")
+def _zeros(program: Program, emptied: Step, absent: frozenset[str], alias: Mapping[str, str]) -> Apply:
+    """Zeros as wide and as large as what `emptied` would give: the way back to a value that is there says how much."""
+    made = {step.out: step for step in program.steps}
+    value, stride = emptied.out, 1
+    while value in absent or value == emptied.out or isinstance(_width_of(value, made), Needed):
+        step = made[value]
+        stride *= step.op.stride if isinstance(step, Apply) else 1
+        value = sources_of(step)[0]
+    return Apply(emptied.out, alias.get(value, value), Op("none", width=_width_of(emptied.out, made), stride=stride))
 
 
-def _width(step: Step) -> int | Needed | None:
-    return step.width if isinstance(step, Combine) and step.how == "split" else NEEDED
+def _width_of(value: str, made: Mapping[str, Step]) -> int | Size | Needed | None:
+    """The width that a value has by specification alone; None: as wide as what comes into the program."""
+    if value not in made:
+        return None
+    step = made[value]
+    if isinstance(step, Combine) and step.how == "concat":
+        widths = [_width_of(s, made) for s in step.sources]
+        return sum(w for w in widths if isinstance(w, int)) if all(isinstance(w, int) for w in widths) else None
+    width = step.op.width if isinstance(step, Apply) else step.width
+    return _width_of(sources_of(step)[0], made) if width is None else width
 
 
 def pruned(program: Program) -> Program:
@@ -144,7 +150,7 @@ def resolve(program: Program, taken: Taken | None, outputs: int | None = None) -
         else:
             width = _resolved(step, taken, wanted)
             step = replace(step, op=replace(step.op, width=width))
-            if width is None and step.out in wanted:  # gives what it takes: ask its source
+            if step.out in wanted and (width is None or step.op.kind in GIVES_AT_MOST_WHAT_COMES):
                 want(step.source, wanted[step.out])
         steps.append(step)
     steps.reverse()

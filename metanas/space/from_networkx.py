@@ -63,9 +63,9 @@ def from_networkx(
         for v in graph
         if graph.in_degree(v) > 0
     )
-    built = Graph(inputs, nodes, outputs[0] if outputs else nodes[0].name)  # finds cycles
-    if len(outputs) != 1:
+    if len(outputs) > 1:
         raise SpaceError(f"a space has one output, this graph ends in {', '.join(outputs)}; join them in one node")
+    built = Graph(inputs, nodes, outputs[0] if outputs else nodes[0].name)  # no output: it will find the cycle
     return Space(built, name, limits, template)
 
 

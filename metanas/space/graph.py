@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from metanas.errors import SpaceError, nearest
@@ -53,7 +54,7 @@ class Choice:
                 f"allowed: 1 to {len(self.options)}"
             )
 
-    @property
+    @cached_property
     def options(self) -> tuple[str, ...]:
         """The candidates that may be derived."""
         return tuple(label for label in self.candidates if label not in self.never)
@@ -144,6 +145,10 @@ class OneOf:
     contents: tuple[tuple[str, Content], ...]
     never: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for label, _ in self.contents:
+            part_of_path(label, f"choice {self.choice!r}: candidate")
+
     def decision(self) -> Choice:
         """The choice behind these contents."""
         return Choice(self.choice, tuple(label for label, _ in self.contents), never=self.never)
@@ -162,7 +167,7 @@ class Node:
     """A value: its edges combined, then sent through `body`.
 
     Args:
-        name: unique in its graph; letters, digits and `_-<>`; it names the parameters.
+        name: unique in its graph, without '.' and '/': it is one part of the path that names the parameters.
         edges: where the value comes from.
         combine: `"sum"`, `"mean"`, `"concat"` (along channels), `"split"` (concat of `width` channels, shared out
             evenly, the remainder to the first), or `"each"`: the edges stay apart, the inputs of the graph in `body`.
@@ -179,6 +184,7 @@ class Node:
     width: int | None = None
 
     def __post_init__(self) -> None:
+        part_of_path(self.name, "node")
         if self.combine not in COMBINES:
             raise SpaceError(f"node {self.name!r}: combine={self.combine!r}{nearest(self.combine, COMBINES)}")
         if not self.edges:
@@ -190,6 +196,12 @@ class Node:
             )
         if (self.combine == "split") != (self.width is not None):
             raise SpaceError(f"node {self.name!r}: width goes with combine='split' and only with it")
+
+
+def part_of_path(name: str, what: str) -> None:
+    """Refuse a name that cannot be one part of a path such as `cell.2.from_0.skip`."""
+    if not isinstance(name, str) or not name or "." in name or "/" in name:
+        raise SpaceError(f"{what} {name!r}: a name is text that is not empty and holds no '.' and no '/'; rename it")
 
 
 COMBINES = ("sum", "mean", "concat", "split", "each")

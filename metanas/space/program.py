@@ -2,7 +2,7 @@
 
     Apply     one operation, one value -> one value
     Combine   several values -> one value: all of them, or those that a choice takes (or their mixture)
-    Scan      one program with a state, run along a sequence -> the sequence of its states
+    Loop      one program with a state, run along a sequence -> the sequence of its states
 
 A mixture belongs to Combine, since a candidate may be a whole sub-graph. Every value has a name, the path of the node
 that made it, and the parameters of an operation are named after its value: a derived network finds its weights in the
@@ -11,6 +11,7 @@ supernet by name.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -94,12 +95,24 @@ activation='', options=())),)
     """
     compiler = _Compiler()
     program = compiler.program(graph)
+    _refuse_twins(program)
     conditions = tuple(
         (name, tuple(sorted(c for c in when if c is not None)))
         for name, when in compiler.when.items()
         if None not in when
     )
     return Program(program.inputs, program.steps, program.output, tuple(compiler.choices.values()), conditions)
+
+
+def _refuse_twins(program: Program) -> None:
+    """Two values may not share a name: a body with a node called `in`, say, beside the value that goes into it."""
+    names = [*program.inputs, *(s.out for s in program.steps)]
+    twins = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twins:
+        raise SpaceError(f"two values are called {', '.join(twins)}; rename a node or a candidate")
+    for step in program.steps:
+        if isinstance(step, Loop):
+            _refuse_twins(step.program)
 
 
 Condition: TypeAlias = tuple[str, str] | None

@@ -88,5 +88,5 @@ def _read(data: Any) -> Any:
             raise SpaceError(f"space: {name} has no field {key!r}{nearest(key, known)}")
     try:
         return cls(**fields)
-    except TypeError as error:
-        raise SpaceError(f"space: {name} cannot be read ({error})") from None
+    except (TypeError, AttributeError) as error:
+        raise SpaceError(f"space: {name} cannot be read ({error}); give what space_to_json wrote") from None

@@ -14,12 +14,14 @@ import numpy as np
 
 from metanas.errors import SpaceError, nearest
 from metanas.space.architecture import Architecture
-from metanas.space.counting import Counting, Limit, draw, selections
+from metanas.space.counting import Counting, Limit, draw, selections, ways
 from metanas.space.derive import derive
 from metanas.space.graph import Choice, Graph
 from metanas.space.program import Program, compile_graph
 
 MOST_TRIES = 10_000
+DOES_NOT_MATTER = "-"
+"""What a template holds for a choice that does not matter."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Space:
         Raises:
             SpaceError: naming the first thing that is wrong, and what is allowed.
         """
-        given = dict(Architecture(taken))
+        given = dict(Architecture.from_json(taken))
         names = {c.name: c for c in self.choices}
         for name, labels in given.items():
             if name not in names:
@@ -101,9 +103,8 @@ class Space:
                     raise SpaceError(f"choice {name!r}: {label!r} is never derived{nearest(label, choice.options)}")
             given[name] = tuple(order)
         active = self.counting.active(given)
-        missing = [n for n in names if n not in active and self.counting.matters(n, active)]
-        if missing:
-            raise SpaceError(f"architecture: choice {missing[0]!r} is missing; give every choice that matters")
+        if missing := self._missing(active):
+            raise SpaceError(f"architecture: choice {missing[0].name!r} is missing; give every choice that matters")
         for limit in self.limits:
             if not limit.holds(active):
                 raise SpaceError(
@@ -117,12 +118,16 @@ class Space:
         if self.template is None or text.lstrip().startswith("{"):
             return self.architecture(Architecture.from_json(text))
         parts = re.split(r"{(.*?)}", self.template)
-        names = parts[1::2]
-        pattern = "".join(re.escape(p) if k % 2 == 0 else "(.+?)" for k, p in enumerate(parts))
+        pattern = "".join(re.escape(p) if k % 2 == 0 else "(.*?)" for k, p in enumerate(parts))
         found = re.fullmatch(pattern, text)
         if found is None:
             raise SpaceError(f"{text!r} is not of the form {self.template!r}")
-        return self.architecture(dict(zip(names, found.groups(), strict=True)))
+        taken = {}
+        for name, written in zip(parts[1::2], found.groups(), strict=True):
+            if written != DOES_NOT_MATTER:
+                several = self.program.choice(name).take != 1
+                taken[name] = tuple(written.split("+") if written else ()) if several else (written,)
+        return self.architecture(taken)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """One architecture, uniform over the space."""
@@ -138,31 +143,26 @@ class Space:
     def _key(self, taken: Mapping[str, tuple[str, ...]]) -> str | None:
         if self.template is None:
             return None
-        return re.sub(r"{(.*?)}", lambda m: "+".join(taken.get(m[1], ("-",))), self.template)
+        return re.sub(r"{(.*?)}", lambda m: "+".join(taken.get(m[1], (DOES_NOT_MATTER,))), self.template)
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Every architecture that differs in one choice (k of n and subsets: in one swap or one flip).
 
-        Choices that come to matter by the change take their first option.
+        Choices that come to matter by the change take anything, so that neighbours are neighbours both ways.
         """
-        seen = {architecture}
         for choice in self.choices:
             here = architecture.get(choice.name)
             if here is None:
                 continue
             for labels in selections(choice):
-                if not _one_apart(choice, here, labels):
-                    continue
-                other = self._completed({**architecture, choice.name: labels}, None)
-                if other is not None and other not in seen:
-                    seen.add(other)
-                    yield other
+                if _one_apart(choice, here, labels):
+                    yield from self._completions({**architecture, choice.name: labels})
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """One choice that matters redrawn to something else, all equally likely; newly mattering choices are drawn."""
-        names = [c for c in self.choices if c.name in architecture and len(c.options) > 1]
-        for _ in range(MOST_TRIES):
-            choice = names[rng.integers(len(names))]
+        choices = [c for c in self.choices if c.name in architecture and ways(c) > 1]
+        for _ in range(MOST_TRIES if choices else 0):
+            choice = choices[rng.integers(len(choices))]
             labels = draw(choice, rng)
             if labels == architecture[choice.name]:
                 continue
@@ -189,15 +189,30 @@ class Space:
         rows = [[label in architecture.get(c.name, ()) for label in c.options] for c in self.choices]
         return np.array([x for row in rows for x in row], dtype=np.float32)
 
-    def _completed(self, taken: Mapping[str, tuple[str, ...]], rng: np.random.Generator | None) -> Architecture | None:
-        """An architecture from a changed assignment: what does not matter dropped, what newly matters filled in."""
+    def _completed(self, taken: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> Architecture | None:
+        """An architecture from a changed assignment: what does not matter dropped, what newly matters drawn."""
         active = self.counting.active(taken)
-        while missing := [c for c in self.choices if c.name not in active and self.counting.matters(c.name, active)]:
+        while missing := self._missing(active):
             for choice in missing:
-                active[choice.name] = next(selections(choice)) if rng is None else draw(choice, rng)
-        if not all(limit.holds(active) for limit in self.limits):
-            return None
-        return Architecture(active, self._key(active))
+                active[choice.name] = draw(choice, rng)
+        return self._within_limits(active)
+
+    def _completions(self, taken: Mapping[str, tuple[str, ...]]) -> Iterator[Architecture]:
+        """Every such architecture, with anything for what newly matters."""
+        active = self.counting.active(taken)
+        missing = self._missing(active)
+        if missing:
+            for labels in selections(missing[0]):
+                yield from self._completions({**active, missing[0].name: labels})
+        elif (found := self._within_limits(active)) is not None:
+            yield found
+
+    def _missing(self, active: Mapping[str, tuple[str, ...]]) -> list[Choice]:
+        return [c for c in self.choices if c.name not in active and self.counting.matters(c.name, active)]
+
+    def _within_limits(self, active: Mapping[str, tuple[str, ...]]) -> Architecture | None:
+        kept = all(limit.holds(active) for limit in self.limits)
+        return Architecture(active, self._key(active)) if kept else None
 
 
 def _one_apart(choice: Choice, a: tuple[str, ...], b: tuple[str, ...]) -> bool:
