@@ -33,7 +33,7 @@ class Place:
 PLACES = (  # from the top of the sheet to its bottom
     Place(panels.header, 0, 2),
     Place(panels.curves, 3, 3),
-    Place(panels.structure, 1, 4),
+    Place(panels.structure, 1, 6),
     Place(panels.timeline, 4, 2),
     Place(panels.networks, 2, 3),
     Place(panels.log, 5, 2),

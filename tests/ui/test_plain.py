@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ def test_what_is_written_while_it_runs_is_told_once(tmp_path: Path) -> None:
     with PlainView(tmp_path, stream), open(tmp_path / "events.jsonl", "w") as log:
         log.write('{"kind": "log", "message": "one"}\n{"kind": "log", "message": "t')
         log.flush()
+        until = time.monotonic() + 10
+        while not stream.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert stream.getvalue() == "info: one\n"
         log.write('wo"}\n')
     assert stream.getvalue() == "info: one\ninfo: two\n"
 

@@ -15,6 +15,18 @@ from metanas.ui.state import RunState, described, fold
 
 NOW = 1_760_000_050.0
 WHILE_TRAINING = 997  # events
+LOW = r"""
+first  nasbench201 · digits · drnas                            ● running  0s ago
+training  ━━━━━━━━━━━━━━━━━━──────────────   92/160 epochs  elapsed 49s  left 3s
+── structure ─────────────────── entropy ████▇▇▇▇▆▆▆▆▅▅▅▅ 0.5658   gap 0.0262 ──
+            none skip_…nect nor_c…_1x1 nor_c…_3x3 avg_p…_3x3  derived
+1<-0        0.11       0.11       0.11      ▸0.56       0.11  nor_conv_3x3
+2<-0        0.09       0.09      ▸0.64       0.09       0.09  nor_conv_1x1
+⋮ 4 more rows
+|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1…
+── derived architectures ───────────────────── 2 changes, the last at epoch 9 ──
+    9  kept 42   1<-0 → nor_conv_3x3, 2<-0 → nor_conv_1x1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +123,10 @@ random 2      ━━━━━━──────────────  12/4
      7s  warning  2 updates at step 121 were not finite and were skipped
 """
     )
+
+
+def test_a_low_terminal_keeps_what_is_most_important(state: RunState) -> None:
+    assert text(state, Paper(width=80, height=10, now=NOW)) == LOW
 
 
 def test_a_tiny_terminal(state: RunState) -> None:

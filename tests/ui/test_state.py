@@ -57,6 +57,13 @@ def test_whatever_a_log_holds_every_view_can_show_it(
     assert height is None or len(drawn) <= height
 
 
+def test_numbers_beyond_a_float_are_absent() -> None:
+    state = folded(
+        [{"kind": "step", "step": 10**400, "at": 10**400}, {"kind": "epoch", "epoch": 1, "entropy": 10**400}]
+    )
+    assert (state.step, state.at, state.history[0].entropy) == (None, None, None)
+
+
 @given(JSON, JSON, JSON)
 def test_damaged_documents_are_absent_documents(recipe: Any, space: Any, result: Any) -> None:
     nested = {"recipe": recipe, "data": space, "choices": [space, recipe], "random": [result]}
