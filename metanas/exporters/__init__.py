@@ -1,0 +1,9 @@
+"""Exporters: what outlives the tool. A stand-alone Python module, safetensors, the architecture as JSON."""
+
+from metanas.exporters.plan import weight_names as weight_names
+from metanas.exporters.source import Source as Source
+from metanas.exporters.weights import load_weights as load_weights
+from metanas.exporters.weights import read_weights as read_weights
+from metanas.exporters.write import FORMATS as FORMATS
+from metanas.exporters.write import Format as Format
+from metanas.exporters.write import write as write

@@ -1,0 +1,106 @@
+"""The last part of the written file: loading its weights, and classifying image files. Plain text, the same for all."""
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels -> how Pillow calls such an image."""
+
+LOAD = '''
+def build() -> Network:
+    """The network with new random weights."""
+    return Network()
+
+
+def load(path: str | Path = WEIGHTS) -> Network:
+    """The trained network, in eval mode."""
+    with torch.device("meta"):  # takes no memory: the file brings the tensors
+        network = Network()
+    network.load_state_dict(read_safetensors(path), assign=True)
+    return network.eval()
+
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; nothing in the file is executed.
+
+    Eight bytes say how long the header is; the header, in JSON, says where in the
+    bytes after it each tensor lies.
+    """
+    data = Path(path).read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or len(data) < start:
+        raise ValueError(f"{path} is no safetensors file, or it was cut short")
+    try:
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        tensors = {k: read_tensor(entry, data, start) for k, entry in header.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+    if sum(t.nbytes for t in tensors.values()) != len(data) - start:
+        raise ValueError(f"{path} is no whole safetensors file: bytes left over")
+    return tensors
+
+
+def read_tensor(entry: dict, data: bytes, start: int) -> Tensor:
+    """The tensor that an entry of the header describes."""
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(f"unknown dtype {entry['dtype']!r}")
+    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+    first, last = entry["data_offsets"]
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or first < 0 or last - first != size:
+        raise ValueError(f"shape {shape} does not fit bytes {first} to {last}")
+    if start + last > len(data):
+        raise ValueError("cut short")
+    if size == 0:
+        return torch.empty(shape, dtype=dtype)
+    raw = bytearray(data[start + first : start + last])  # a copy that may be written to
+    return torch.frombuffer(raw, dtype=dtype).reshape(shape)
+'''
+
+CLASSIFY = '''
+def read_image(path: str) -> Tensor:
+    """An image file as an input: (1, channels, height, width)."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = SHAPE
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert("<mode>").resize((width, height))
+    raw = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    low, high = PIXELS
+    pixels = raw.view(height, width, channels).permute(2, 0, 1)
+    pixels = low + pixels / 255 * (high - low)
+    mean = torch.tensor(MEAN).view(channels, 1, 1)
+    std = torch.tensor(STD).view(channels, 1, 1)
+    return ((pixels - mean) / std).unsqueeze(0)
+
+
+def main(paths: list[str]) -> int:
+    """Prints the likeliest classes of each image file."""
+    if not paths:
+        print(f"usage: python {Path(__file__).name} IMAGE...", file=sys.stderr)
+        return 2
+    network = load()
+    for path in paths:
+        image = read_image(path).to(next(network.parameters()).dtype)
+        with torch.no_grad():
+            chances = network(image)[0].softmax(0)
+        top = chances.topk(min(3, len(CLASSES)))
+        print(path)
+        for chance, index in zip(top.values.tolist(), top.indices.tolist()):
+            print(f"    {chance:6.1%}  {CLASSES[index]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+'''

@@ -1,0 +1,249 @@
+"""The classes of the written file, one for each kind of block that a network uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from metanas.exporters.code import bracketed
+
+CALLS = {
+    "": "{}",
+    "identity": "{}",
+    "relu": "F.relu({})",
+    "tanh": "torch.tanh({})",
+    "sigmoid": "torch.sigmoid({})",
+    "gelu": "F.gelu({})",
+    "silu": "F.silu({})",
+    "softplus": "F.softplus({})",
+}
+WORDS = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "GELU", "silu": "SiLU", "softplus": "Softplus"}
+REPEATED = {1: "SepConv", 2: "DoubleSepConv", 3: "TripleSepConv"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A class of the written file.
+
+    norm:  "" none, " " a plain one, else further arguments of the norm
+    used:  options (stride, dilation, groups) that some use of it gives; they do not tell two blocks apart
+    """
+
+    kind: str
+    norm: str = ""
+    activation: str = ""
+    bias: bool = False
+    repeat: int = 1
+    used: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name that it asks for: ReLUConvBN, Residual, ..."""
+        word, normed = WORDS.get(self.activation, ""), "BN" if self.norm else ""
+        match self.kind:
+            case "conv":
+                return f"Conv{normed}{word}"
+            case "preact_conv":
+                return f"{word}Conv{normed}"
+            case "separable":
+                return f"{word}{REPEATED.get(self.repeat, f'SepConv{self.repeat}x')}{normed}"
+            case "elastic_conv":
+                return "ConvNormReLU"
+            case "zeros":
+                return "zeros"
+        return {"residual": "Residual", "reduce": "FactorizedReduce", "classifier": "Classifier", "scan": "Scan"}[
+            self.kind
+        ]
+
+    def lines(self, name: str, used: frozenset[str]) -> list[str]:
+        """The definition, under `name`, with a parameter for every option in `used`."""
+        if self.kind in FIXED:
+            return FIXED[self.kind].format(name=name).strip("\n").splitlines()
+        if self.kind == "elastic_conv":
+            return _elastic(name, bool(self.norm), "stride" in used)
+        return {
+            "conv": _conv,
+            "preact_conv": _conv,
+            "separable": _separable,
+            "residual": _residual,
+            "reduce": _reduce,
+            "classifier": _classifier,
+        }[self.kind](self, name, used)
+
+    def normed(self, target: str, width: str) -> list[str]:
+        """The line that makes the norm, if there is one."""
+        return [f"        self.{target} = nn.BatchNorm2d({width}{self.norm.rstrip()})"] if self.norm else []
+
+    def act(self, value: str) -> str:
+        return CALLS[self.activation].format(value)
+
+    def then_norm(self, norm: str, value: str) -> str:
+        return f"self.{norm}({value})" if self.norm else value
+
+
+def _head(name: str, doc: str, parameters: list[str], body: list[str], forward: list[str]) -> list[str]:
+    return [
+        f"class {name}(nn.Module):",
+        f'    """{doc}"""',
+        "",
+        *bracketed("def __init__", ["self", *parameters], indent=4, tail=" -> None:"),
+        "        super().__init__()",
+        *body,
+        "",
+        "    def forward(self, x: Tensor) -> Tensor:",
+        *(f"        {line}" for line in forward),
+    ]
+
+
+def _kernel(used: frozenset[str]) -> tuple[list[str], str]:
+    """The parameters after the widths, and the padding that keeps the size at stride 1."""
+    options = [f"{option}: int = 1" for option in ("stride", "dilation", "groups") if option in used]
+    padding = "dilation * (kernel - 1) // 2" if "dilation" in used else "(kernel - 1) // 2"
+    return ["channels: int", "width: int", "kernel: int", *options], f"        padding = {padding}"
+
+
+def _conv2d(target: str, used: frozenset[str], inputs: str, outputs: str, *facts: str) -> list[str]:
+    given = [f"{option}={option}" for option in ("stride", "dilation", "groups") if option in used]
+    arguments = [inputs, outputs, "kernel", *given[:1], "padding=padding", *given[1:], *facts]
+    if given and given[0] != "stride=stride":
+        arguments = [inputs, outputs, "kernel", "padding=padding", *given, *facts]
+    return bracketed(f"self.{target} = nn.Conv2d", arguments, indent=8)
+
+
+def _words(block: Block, *inner: str) -> str:
+    return ", ".join(w for w in inner if w).capitalize().replace("relu", "ReLU").replace("Relu", "ReLU")
+
+
+def _conv(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    parameters, padding = _kernel(used)
+    bias = () if block.bias else ("bias=False",)
+    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
+    body = [padding, *_conv2d("conv", used, "channels", "width", *bias), *block.normed("norm", "width")]
+    if block.kind == "conv":
+        doc = f"{_words(block, 'convolution', norm, act)}."
+        return _head(name, doc, parameters, body, [f"return {block.act(block.then_norm('norm', 'self.conv(x)'))}"])
+    doc = f"{_words(block, act, 'convolution', norm)}."
+    forward = ["return " + block.then_norm("norm", f"self.conv({block.act('x')})")]
+    return _head(name, doc, parameters, body, forward)
+
+
+def _separable(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    parameters, padding = _kernel(used - {"groups"})
+    body, forward = [padding], []
+    for k in range(block.repeat):
+        last = k == block.repeat - 1
+        number = str(k + 1) if block.repeat > 1 else ""
+        out = "width" if last else "channels"
+        options = (used - {"groups"}) if k == 0 else used & {"dilation"}
+        body += _conv2d(f"depthwise{number}", options, "channels", "channels", "groups=channels", "bias=False")
+        body.append(f"        self.pointwise{number} = nn.Conv2d(channels, {out}, 1, bias=False)")
+        body += block.normed(f"norm{number}", out)
+        forward.append(f"x = self.pointwise{number}(self.depthwise{number}({block.act('x')}))")
+        if block.norm:
+            forward.append(f"x = self.norm{number}(x)")
+    forward[-1] = forward[-1].replace("x = ", "return ", 1)
+    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
+    times = {1: "", 2: "Twice: ", 3: "Three times: "}.get(block.repeat, f"{block.repeat} times: ")
+    doc = _words(block, act, "depthwise and pointwise convolution", norm)
+    return _head(
+        name, f"{times}{doc[0].lower() + doc[1:] if times and doc[1:2].islower() else doc}.", parameters, body, forward
+    )
+
+
+def _residual(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    parameters, padding = _kernel(used)
+    bias = () if block.bias else ("bias=False",)
+    pool = "self.pool = nn.AvgPool2d(stride)" if "stride" in used else ""
+    body = [
+        padding,
+        *_conv2d("conv1", used, "channels", "width", *bias),
+        *block.normed("norm1", "width"),
+        *_conv2d("conv2", used - {"stride"}, "width", "width", *bias),
+        *block.normed("norm2", "width"),
+        *([f"        {pool}"] if pool else []),
+        "        self.project = nn.Conv2d(channels, width, 1, bias=False)",
+    ]
+    forward = [
+        "y = " + block.then_norm("norm1", f"self.conv1({block.act('x')})"),
+        "y = " + block.then_norm("norm2", f"self.conv2({block.act('y')})"),
+        f"return y + self.project({'self.pool(x)' if pool else 'x'})",
+    ]
+    beside = "a pooled 1x1 convolution" if pool else "a 1x1 convolution"
+    return _head(name, f"Two pre-activated convolutions beside {beside}.", parameters, body, forward)
+
+
+def _reduce(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    body = [
+        "        half = width // 2",
+        "        self.even = nn.Conv2d(channels, half, 1, stride=2, bias=False)",
+        "        self.odd = nn.Conv2d(channels, width - half, 1, stride=2, bias=False)",
+        *block.normed("norm", "width"),
+    ]
+    forward = [
+        "x = F.relu(x)",
+        "shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]",
+        f"return {block.then_norm('norm', 'torch.cat([self.even(x), self.odd(shifted)], dim=1)')}",
+    ]
+    doc = "Halves height and width: two 1x1 convolutions, one of them a pixel aside."
+    return _head(name, doc, ["channels: int", "width: int"], body, forward)
+
+
+def _classifier(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    body = [*block.normed("norm", "channels"), "        self.linear = nn.Linear(channels, width)"]
+    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
+    value = block.act(block.then_norm("norm", "x"))
+    forward = [*([f"x = {value}"] if value != "x" else [])]
+    forward += ["x = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (batch, channels)", "return self.linear(x)"]
+    doc = f"{_words(block, norm, act, 'mean over all positions', 'linear')}."
+    return _head(name, doc, ["channels: int", "width: int"], body, forward)
+
+
+def _elastic(name: str, tracked: bool, stride: bool) -> list[str]:
+    parameters = ["channels: int", "width: int", "kernel: int", *(["stride: int = 1"] if stride else [])]
+    kept = [
+        '        self.register_buffer("mean", torch.zeros(width))',
+        '        self.register_buffer("variance", torch.ones(width))',
+    ]
+    body = [
+        f"        self.stride, self.padding = {'stride' if stride else 1}, (kernel - 1) // 2",
+        "        self.weight = nn.Parameter(torch.empty(width, channels, kernel, kernel))",
+        "        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as nn.Conv2d does",
+        "        self.scale = nn.Parameter(torch.ones(width))",
+        "        self.shift = nn.Parameter(torch.zeros(width))",
+        *(kept if tracked else []),
+    ]
+    statistics = "self.mean, self.variance" if tracked else "None, None"
+    now = "self.training" if tracked else "True"
+    forward = [
+        "x = F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)",
+        *bracketed("x = F.batch_norm", ["x", statistics, "self.scale", "self.shift", now], indent=8),
+        "return F.relu(x)",
+    ]
+    forward[1:-1] = [line.removeprefix("        ") for line in forward[1:-1]]
+    return _head(name, "Convolution, batch norm, ReLU.", parameters, body, forward)
+
+
+FIXED = {
+    "zeros": '''
+def {name}(x: Tensor, channels: int, stride: int) -> Tensor:
+    """Zeros, as a convolution of x with this stride would be shaped."""
+    height, width = (-(-n // stride) for n in x.shape[2:])
+    return x.new_zeros(len(x), channels, height, width)
+''',
+    "scan": '''
+class {name}(nn.Module):
+    """Runs a cell along a sequence: (batch, time, features) -> (batch, time, width)."""
+
+    def __init__(self, cell: nn.Module, width: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), self.width)
+        states = []
+        for value in x.unbind(1):
+            state = self.cell(state, value)
+            states.append(state)
+        return torch.stack(states, dim=1)
+''',
+}

@@ -1,0 +1,97 @@
+"""Weights as safetensors: named tensors and a JSON header, nothing that could be executed.
+
+The names are those of the written Python module, `stage0_cell0.node1.conv.weight`; a `Network` finds its own names
+from its program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from metanas.errors import CheckpointError
+from metanas.exporters.plan import weight_names
+from metanas.exporters.source import Source
+from metanas.network import Network
+from metanas.run.atomic import dump_json
+
+
+def weights_bytes(network: Network, source: Source, name: str) -> bytes:
+    """The file: all parameters and statistics on the CPU, and what `source` says as JSON strings beside them."""
+    names = weight_names(network)
+    tensors = {names[k]: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
+    facts = {
+        "name": name,
+        "space": source.space,
+        "architecture": str(source.architecture),
+        "classes": list(source.classes),
+        "mean": list(source.mean),
+        "std": list(source.std),
+        "pixels": list(source.pixels),
+    }
+    return safetensors.torch.save(tensors, {key: dump_json(value) for key, value in facts.items()})
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Fills `network` with the tensors of a safetensors file; changes nothing where they do not fit.
+
+    Args:
+        network: one that metanas built, the `Network` of an exported module, or any module with the file's names.
+
+    Raises:
+        CheckpointError: the file is missing or no safetensors file (a pickle is never opened), or names, shapes or
+            kinds of number do not fit; the message lists every one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "a.safetensors")
+    ...     _ = file.write_bytes(safetensors.torch.save({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}))
+    ...     layer = nn.Linear(2, 1)
+    ...     load_weights(layer, file)
+    >>> layer(torch.ones(2)).item()
+    2.0
+    """
+    found = read_weights(Path(path))
+    own = network.state_dict()
+    names = {name: name for name in own}
+    if isinstance(network, Network):
+        exported = weight_names(network)
+        names = max(exported, names, key=lambda candidates: len(set(candidates.values()) & set(found)))
+    problems = _misfits({names[name]: value for name, value in own.items()}, found)
+    if problems:
+        raise CheckpointError(f"{path} does not fit the network: {'; '.join(problems)}")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(found[names[name]])
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises CheckpointError for any other file."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype unknown to torch
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({str(error) or 'empty'}); other formats are never opened, "
+            "since a pickle can run code; convert it with safetensors.torch.save_file"
+        ) from error
+
+
+def _misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    problems = [f"missing {name} {tuple(value.shape)}" for name, value in wanted.items() if name not in found]
+    problems += [f"unexpected {name} {tuple(value.shape)}" for name, value in found.items() if name not in wanted]
+    for name, value in wanted.items():
+        other = found.get(name)
+        if other is None:
+            continue
+        if other.shape != value.shape:
+            problems.append(f"{name} is {tuple(other.shape)} in the file and {tuple(value.shape)} in the network")
+        elif other.is_floating_point() != value.is_floating_point():
+            problems.append(f"{name} is {other.dtype} in the file and {value.dtype} in the network")
+    return problems
