@@ -73,5 +73,5 @@ def held_slope(loss: Loss, theta: Tree, outer: Tree, batch: Any) -> Tree:
     >>> held_slope(lambda t, o, b: o * (t ** 2).sum(), torch.tensor([1.0, 2.0]), torch.tensor(3.0), None)
     tensor([ 6., 12.])
     """
-    theta, outer = detach((theta, outer))
+    theta, outer = detach((theta, outer))  # or a transform around would record this forward pass too
     return gradient_of(lambda t: (loss(t, outer, batch), ()), theta)[0]

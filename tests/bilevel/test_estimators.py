@@ -190,6 +190,18 @@ def test_nothing_carries_a_graph_and_nothing_is_written(mixture, estimator):
     assert all(p.grad is None for p in tree_leaves((theta, outer)))
 
 
+def test_everything_is_detached_at_the_door(ridge):
+    class Spy(FirstOrder):
+        def estimate(self, problem, *trees, **options):
+            assert not any(x.requires_grad for x in tree_leaves((trees, options)) if isinstance(x, torch.Tensor))
+            assert not torch.is_grad_enabled()
+            return super().estimate(problem, *trees, **options)
+
+    theta, outer = tree_map(lambda x: x.clone().requires_grad_(), (ridge.far, ridge.outer))
+    memory = {"velocity": tree_map(lambda x: x * 2, theta), "step": torch.tensor(1)}
+    Spy(1)(ridge.problem, theta, outer, ridge.train, ridge.valid, memory=memory, carry=(theta["w"],))
+
+
 @pytest.mark.parametrize("estimator", [FirstOrder(2), Unrolled(2), FiniteDifference()])
 def test_dtype_follows_the_inputs(ridge, estimator):
     single = lambda tree: tree_map(lambda x: x.float(), tree)  # noqa: E731

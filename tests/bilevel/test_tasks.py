@@ -66,6 +66,21 @@ def test_vmap_is_the_loop(sines, rel, estimator):
     assert a.converged.dtype == torch.bool
 
 
+def test_the_fields_of_tasks_are_means_or_those_of_the_worst(layer_sines, rel):
+    s, outer = layer_sines, {"theta0": layer_sines.theta0}
+    h = Tasks(Unrolled(2))(maml(s), {}, outer, s.support, s.query)
+    rows = []
+    for t in range(s.tasks):
+        inner, valid = ((b[0][t], b[1][t]) for b in (s.support, s.query))
+        rows.append(Unrolled(2)(maml(s), {}, outer, inner, valid))
+    assert rel(h.outer_loss, sum(r.outer_loss for r in rows) / s.tasks) < 1e-12
+    assert rel(h.stationarity, torch.stack([r.stationarity for r in rows]).max()) < 1e-12
+    assert all(rel(h.theta[k], torch.stack([r.theta[k] for r in rows])) < 1e-12 for k in h.theta)
+    spoilt = (s.query[0].clone(), s.query[1])
+    spoilt[0][2] = float("nan")
+    assert not Tasks(Unrolled(2))(maml(s), {}, outer, s.support, spoilt).converged
+
+
 def test_finite_difference_under_tasks(sines, rel):
     args = (maml(sines), {}, {"theta0": sines.theta0}, sines.support, sines.query)
     a, b = Tasks(FiniteDifference(1e-4))(*args), Tasks(Unrolled(1))(*args)
