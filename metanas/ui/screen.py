@@ -23,7 +23,7 @@ WIDEST = 140
 
 @dataclass(frozen=True)
 class Place:
-    """A panel on the sheet, its rank (0: the most important), and the lines without which it says nothing."""
+    """A panel on the sheet, its rank (0: the most important), and the lines that it gets before others get more."""
 
     draw: Callable[[RunState, Paper], list[Text]]
     rank: int
@@ -31,7 +31,7 @@ class Place:
 
 
 PLACES = (  # from the top of the sheet to its bottom
-    Place(panels.header, 0, 2),
+    Place(panels.header, 0, 4),
     Place(panels.curves, 3, 3),
     Place(panels.structure, 1, 6),
     Place(panels.timeline, 4, 2),

@@ -18,14 +18,14 @@ WHILE_TRAINING = 997  # events
 LOW = r"""
 first  nasbench201 · digits · drnas                            ● running  0s ago
 training  ━━━━━━━━━━━━━━━━━━──────────────   92/160 epochs  elapsed 49s  left 3s
+▲ 2 updates skipped (0.2%): not finite, masked; gradient norm 0.5155
 ── structure ─────────────────── entropy ████▇▇▇▇▆▆▆▆▅▅▅▅ 0.5658   gap 0.0262 ──
             none skip_…nect nor_c…_1x1 nor_c…_3x3 avg_p…_3x3  derived
 1<-0        0.11       0.11       0.11      ▸0.56       0.11  nor_conv_3x3
 2<-0        0.09       0.09      ▸0.64       0.09       0.09  nor_conv_1x1
-⋮ 4 more rows
+2<-1        0.07       0.07       0.07      ▸0.72       0.07  nor_conv_3x3
+⋮ 3 more rows
 |nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1…
-── derived architectures ───────────────────── 2 changes, the last at epoch 9 ──
-    9  kept 42   1<-0 → nor_conv_3x3, 2<-0 → nor_conv_1x1
 """
 
 
