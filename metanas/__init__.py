@@ -1,3 +1,51 @@
-"""metanas: neural architecture meta-search for PyTorch."""
+"""metanas: neural architecture meta-search for PyTorch.
+
+    result = metanas.search("nasbench201", "digits", controller="drnas", epochs=30)
+    result.architecture, result.test_accuracy, result.network
+
+Names are loaded when they are first used, so `import metanas` does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from metanas.errors import MetanasError as MetanasError
+
+if TYPE_CHECKING:
+    from metanas.api import export as export
+    from metanas.api import load_recipe as load_recipe
+    from metanas.api import load_run as load_run
+    from metanas.api import resume as resume
+    from metanas.api import search as search
+    from metanas.data import load_data as load_data
+    from metanas.recipe import Recipe as Recipe
+    from metanas.recipe.spaces import load_space as load_space
+    from metanas.space import Architecture as Architecture
+    from metanas.space import Space as Space
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "metanas.space",
+    "Recipe": "metanas.recipe",
+    "Space": "metanas.space",
+    "export": "metanas.api",
+    "load_data": "metanas.data",
+    "load_recipe": "metanas.api",
+    "load_run": "metanas.api",
+    "load_space": "metanas.recipe.spaces",
+    "resume": "metanas.api",
+    "search": "metanas.api",
+}
+
+__all__ = ["MetanasError", "__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metanas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -50,6 +50,14 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, unsafe, or does not fit what it is loaded into."""
 
 
+class InterruptedSearchError(MetanasError):
+    """A search that was asked to stop, and wrote a checkpoint first; `signal` is the number of the signal, or None."""
+
+    def __init__(self, message: str, signal: int | None = None) -> None:
+        self.signal = signal
+        super().__init__(message)
+
+
 class ExportError(MetanasError, RuntimeError):
     """An export that was refused, or that does not compute what its source computes."""
 

@@ -79,7 +79,8 @@ class TorchStep:
         if self.clip is not None:
             tensors = list(torch._foreach_mul(tensors, torch.clamp(self.clip / (norm + 1e-6), max=1.0)))
         for (p, _), g in zip(pairs, tensors, strict=True):
-            p.grad = g
+            # The fused kernels walk both memories in step and never look at strides: another layout, another order.
+            p.grad = g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
         masked_step(self.optimizer, ok)
         for p, _ in pairs:
             p.grad = None

@@ -1,4 +1,10 @@
-"""Evaluation: what a network costs."""
+"""Evaluation: training from scratch, testing once, and what a network costs."""
 
 from metanas.evaluation.cost import Cost as Cost
 from metanas.evaluation.cost import cost as cost
+from metanas.evaluation.training import Epoch as Epoch
+from metanas.evaluation.training import Score as Score
+from metanas.evaluation.training import ScratchTraining as ScratchTraining
+from metanas.evaluation.training import Training as Training
+from metanas.evaluation.training import score as score
+from metanas.evaluation.training import short_training as short_training

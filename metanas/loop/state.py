@@ -27,6 +27,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     whole = optimizer.state_dict()
     whole["state"] = {int(k): dict(row) for k, row in state.items()}
     optimizer.load_state_dict(whole)
+    for p, row in optimizer.state.items():
+        for name, x in row.items():
+            if isinstance(x, Tensor) and x.shape == p.shape and x.stride() != p.stride():
+                row[name] = torch.empty_like(p).copy_(x)  # fused kernels need the layout of the parameter
 
 
 def copy_into(live: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> None:

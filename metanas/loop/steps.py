@@ -15,9 +15,9 @@ class Report:
     """Where the search stands at the end of an epoch. Losses are means over the epoch; accuracies 0 to 1.
 
     `outer_accuracy` and `derived_accuracy` are those of the mixture and of the derived architecture with the weights of
-    the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus the mixture's: what is lost by
-    making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1 where all
-    candidates weigh the same. None where a number was not measured.
+    the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus
+    the mixture's: what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their
+    mean entropy, 1 where all candidates weigh the same. None where a number was not measured.
     """
 
     epoch: int

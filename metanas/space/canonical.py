@@ -203,3 +203,15 @@ def distinct(space: Space, architectures: Mapping[str, Architecture]) -> dict[st
     for name, architecture in architectures.items():
         groups.setdefault(canonical(space, architecture), []).append(name)
     return groups
+
+
+def reads_input(program: Program) -> bool:
+    """Whether anything of the input reaches the output of a derived program: not in a cell that is all `none`.
+
+    >>> from metanas.space import chain, op
+    >>> from metanas.space.program import compile_graph
+    >>> [reads_input(compile_graph(chain(("a", op(kind)), ("b", op("conv", width=4))))) for kind in ("none", "skip")]
+    [False, True]
+    """
+    vertices, _ = _without_zeros(program)
+    return any(label.startswith("input ") for label in vertices.values())

@@ -42,6 +42,15 @@ class Limit:
     at_least: int = 0
     at_most: int | None = None
 
+    def __str__(self) -> str:
+        what = "" if self.labels is None else f" ({', '.join(self.labels)})"
+        return f"{self.bounds} of {', '.join(self.choices)}{what}"
+
+    @property
+    def bounds(self) -> str:
+        """How many are allowed, in words."""
+        return f"at least {self.at_least}" if self.at_most is None else f"{self.at_least} to {self.at_most}"
+
     def count(self, taken: Mapping[str, tuple[str, ...]]) -> int:
         """How many limited options are taken."""
         return sum(
@@ -208,7 +217,9 @@ class Counting:
                     taken[choice.name] = draw(choice, rng)
             if all(limit.holds(taken) for limit in self.limits):
                 return taken
-        raise SpaceError(f"no architecture within the limits in {MOST_TRIES} draws; loosen {self.limits}")
+        raise SpaceError(
+            f"no architecture within the limits in {MOST_TRIES} draws; loosen {'; '.join(map(str, self.limits))}"
+        )
 
     @cached_property
     def _decided(self) -> list[tuple[Group, list[Taken], np.ndarray]]:

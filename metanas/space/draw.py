@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from metanas.space.architecture import Architecture
 from metanas.space.graph import Choice, Content, Graph, Node, OneOf, Op, Scan
@@ -90,7 +91,11 @@ class _Drawing:
 def _shape(graph: Graph) -> Iterator[str]:
     """What a graph looks like, widths aside: the same cell at another width is the same cell."""
     for node in graph.order:
-        yield node.name + "".join(edge.source + _arrow(edge.content) for edge in node.edges)
+        yield node.name + "".join(edge.source + _arrow(_any_width(edge.content)) for edge in node.edges)
+
+
+def _any_width(content: Content) -> Content:
+    return replace(content, width=None) if isinstance(content, Op) else content
 
 
 def _arrow(content: Content) -> str:

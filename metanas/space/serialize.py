@@ -50,13 +50,13 @@ def space_from_json(data: Any) -> Space:
         raise SpaceError("space: expected an object with a 'graph'; give what space_to_json wrote")
     if data.get("schema") != SCHEMA:
         raise SpaceError(f"space: schema {data.get('schema')!r}, this version reads {SCHEMA}; update metanas")
-    return Space(
-        _read(data["graph"]),
-        data.get("name", "space"),
-        tuple(_read(limit) for limit in data.get("limits", ())),
-        data.get("template"),
-        data.get("settings", {}),
-    )
+    graph, limits = _read(data["graph"]), _read(data.get("limits", []))
+    if not isinstance(graph, Graph) or not isinstance(limits, tuple) or not all(isinstance(x, Limit) for x in limits):
+        raise SpaceError("space: 'graph' must be a Graph and 'limits' a list of Limit; give what space_to_json wrote")
+    try:
+        return Space(graph, data.get("name", "space"), limits, data.get("template"), data.get("settings", {}))
+    except (TypeError, AttributeError) as error:
+        raise SpaceError(f"space: cannot be read ({error}); give what space_to_json wrote") from None
 
 
 def _write(value: Any) -> Any:

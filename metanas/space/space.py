@@ -108,8 +108,7 @@ class Space:
         for limit in self.limits:
             if not limit.holds(active):
                 raise SpaceError(
-                    f"architecture takes {limit.count(active)} of the options under {limit}; "
-                    f"allowed: {limit.at_least} to {limit.at_most}"
+                    f"architecture takes {limit.count(active)} of {', '.join(limit.choices)}; allowed: {limit.bounds}"
                 )
         return Architecture(active, self._key(active))
 

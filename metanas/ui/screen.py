@@ -17,7 +17,7 @@ from metanas.ui.paper import DIM, Paper
 from metanas.ui.progress import phase
 from metanas.ui.state import RunState
 
-SMALLEST = (40, 8)  # width and height below which no panel is legible
+SMALLEST = (40, 9)  # width and height below which no panel is legible
 WIDEST = 140
 
 

@@ -1,0 +1,116 @@
+"""From a recipe, and what was handed over beside it, to the objects of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metanas.bilevel import Estimator
+from metanas.controllers import Controller, GradientController, ValueController
+from metanas.data import Data
+from metanas.data.seeds import seeded
+from metanas.evaluation import short_training
+from metanas.loop import GradientSearch, ValueSearch
+from metanas.modes import meta_network
+from metanas.network import OPS, Maker, Network, derived, supernet
+from metanas.recipe import Recipe
+from metanas.recipe.tables import make_controller, make_device, make_estimator, make_schedule, make_training
+from metanas.space import Architecture, Space
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Objects that a user gave in place of names; a resumed run needs them again."""
+
+    controller: Controller | None = None
+    estimator: Estimator | None = None
+    ops: Mapping[str, Maker] | None = None
+    loss: Loss | None = None
+
+    def names(self) -> list[str]:
+        """Which of them were given."""
+        return [name for name in ("controller", "estimator", "ops", "loss") if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a session works with. `final_space`: the space of the networks that are trained from scratch."""
+
+    recipe: Recipe
+    space: Space
+    final_space: Space
+    data: Data
+    handed: Handed = field(default_factory=Handed)
+
+    @property
+    def device(self) -> torch.device:
+        return make_device(self.recipe.device)
+
+    @property
+    def controller(self) -> Controller:
+        section = self.recipe.search
+        return self.handed.controller or make_controller(section.controller, section.options)
+
+    def number(self, *parts: int | str) -> int:
+        """A seed for one purpose, a function of the recipe's seed."""
+        return seeded(self.recipe.seed, *parts).initial_seed()
+
+    def network(self, architecture: Architecture, *, name: str, shape: tuple[int, ...] | None = None) -> Network:
+        """A derived network with fresh weights, on the device; `name` seeds them."""
+        return derived(
+            self.final_space,
+            architecture,
+            shape or self.data.shape,
+            len(self.data.classes),
+            ops=self.handed.ops or OPS,
+            seed=self.number("weights", name),
+        ).to(self.device)
+
+    def search(self) -> GradientSearch | ValueSearch:
+        """The search at its beginning."""
+        controller = self.controller
+        if isinstance(controller, ValueController):
+            return self._by_value(controller)
+        assert isinstance(controller, GradientController)  # there are two kinds
+        network = supernet(
+            self.space,
+            self.data.shape,
+            len(self.data.classes),
+            ops=self.handed.ops or OPS,
+            seed=self.number("weights", "supernet"),
+        ).to(self.device)
+        return GradientSearch(
+            self.space,
+            network,
+            meta_network(network, loss=self.handed.loss or F.cross_entropy),
+            self.handed.estimator or make_estimator(self.recipe.search.estimator),
+            controller,
+            self.data,
+            make_schedule(self.recipe),
+            seed=self.recipe.seed,
+        )
+
+    def _by_value(self, controller: ValueController) -> ValueSearch:
+        section = self.recipe.search
+        training = make_training(self.recipe.evaluation, epochs=section.value_epochs)
+
+        def build(architecture: Any) -> nn.Module:
+            network = derived(
+                self.space,
+                architecture,
+                self.data.shape,
+                len(self.data.classes),
+                ops=self.handed.ops or OPS,
+                seed=self.number("weights", "objective"),
+            )
+            return network.to(self.device)
+
+        objective = short_training(build, self.data, training, seed=self.number("objective"))
+        return ValueSearch(self.space, objective, controller, budget=section.budget, seed=self.recipe.seed)

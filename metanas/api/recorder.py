@@ -1,0 +1,141 @@
+"""What happens in a run, written to its folder: events, checkpoints; and requests read from it.
+
+The search knows nothing of this: it yields values, and the recorder turns them into the events that every view reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from metanas.api.signals import Stop
+from metanas.errors import InterruptedSearchError
+from metanas.evaluation import Epoch
+from metanas.loop import Evaluation, Report, Step
+from metanas.run import EventWriter, Lock, RunFolder, pending
+from metanas.run.checkpoints import save
+from metanas.space import Architecture
+
+READ_EVERY = 10
+PAUSE_SECONDS = 0.2
+
+
+class Recorder:
+    """Writes the events and checkpoints of one run; owns the steps that were not read from the device yet."""
+
+    def __init__(self, run: RunFolder, lock: Lock, log: EventWriter, stop: Stop, checkpoint_seconds: float) -> None:
+        self.run, self.lock, self.log, self.stop = run, lock, log, stop
+        self.checkpoint_seconds = checkpoint_seconds
+        self.saved_at = time.monotonic()
+        self.waiting: list[Step] = []
+
+    def step(self, step: Step) -> None:
+        """One step of a search by gradient; the host reads the device only now and then."""
+        self.waiting.append(step)
+        if step.report is not None or len(self.waiting) >= READ_EVERY:
+            self.read_steps()
+        if step.report is not None:
+            self._report(step.step, step.report)
+
+    def read_steps(self) -> None:
+        """Writes the steps that wait."""
+        if not self.waiting:
+            return
+        rows = torch.stack(
+            [torch.stack([s.inner_loss, s.outer_loss, s.gradient_norm, s.skipped]) for s in self.waiting]
+        )
+        for step, (inner, outer, norm, skipped) in zip(self.waiting, rows.tolist(), strict=True):
+            self.log.write(
+                "step",
+                step=step.step,
+                epoch=step.epoch + 1,
+                inner_loss=inner,
+                outer_loss=outer,
+                gradient_norm=norm,
+                skipped=int(skipped),
+            )
+        self.waiting = []
+
+    def _report(self, step: int, report: Report) -> None:
+        self.log.write(
+            "epoch",
+            epoch=report.epoch,
+            epochs=report.epochs,
+            step=step,
+            inner_loss=report.inner_loss,
+            outer_loss=report.outer_loss,
+            outer_accuracy=report.outer_accuracy,
+            derived_accuracy=report.derived_accuracy,
+            gap=report.gap,
+            entropy=report.entropy,
+            lr=report.lr,
+            weights={name: list(w) for name, w in report.weights.items()},
+            architecture=report.architecture.to_json(),
+            key=report.architecture.key,
+        )
+
+    def value(self, e: Evaluation) -> None:
+        """One evaluation of a search by value."""
+        self.log.write(
+            "value",
+            step=e.step,
+            budget=e.budget,
+            key=e.architecture.key,
+            architecture=e.architecture.to_json(),
+            value=e.value,
+            best=e.best_value,
+            best_key=None if e.best is None else e.best.key,
+        )
+
+    def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:
+        """One epoch of a training from scratch."""
+        self.log.write(
+            "train",
+            network=network,
+            key=architecture.key,
+            epoch=epoch.epoch,
+            epochs=epoch.epochs,
+            loss=epoch.loss,
+            accuracy=epoch.accuracy,
+        )
+
+    def network(self, row: dict[str, Any]) -> None:
+        """A network that was trained and tested."""
+        self.log.write("network", **row)
+
+    def say(self, message: str, level: str = "info") -> None:
+        """A line of the log."""
+        self.log.write("log", level=level, message=message)
+
+    def pause_point(self, place: int, tree: Callable[[], Any]) -> None:
+        """Between two steps: checkpoints when it is time; waits or stops when that was asked.
+
+        Args:
+            place: how far the run is, growing over all its phases.
+            tree: gives what a checkpoint holds.
+
+        Raises:
+            InterruptedSearchError: a signal or a request asked for a stop; the checkpoint is written.
+            RunError: the folder is gone, the disk is full, or another process took the run over.
+        """
+        asked = pending(self.run.path)
+        while "pause" in asked and "stop" not in asked and self.stop.signal is None:
+            time.sleep(PAUSE_SECONDS)
+            asked = pending(self.run.path)
+        stopping = self.stop.signal is not None or "stop" in asked
+        if stopping or time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+            self.checkpoint(place, tree())
+        if stopping:
+            raise InterruptedSearchError(
+                f"stopped with a checkpoint; go on with: metanas resume {self.run.name}", self.stop.signal
+            )
+
+    def checkpoint(self, place: int, tree: Any) -> None:
+        """Writes a checkpoint now."""
+        self.read_steps()
+        self.lock.check()
+        save(self.run.checkpoints, place, tree, self.log.flush(sync=True))
+        self.saved_at = time.monotonic()

@@ -1,0 +1,160 @@
+"""What a finished run gives back, and runs read from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metanas.errors import RunError
+from metanas.exporters import load_weights
+from metanas.network import OPS, Maker, Network, derived
+from metanas.run import RunFolder, read_events, summarise
+from metanas.space import Architecture, Space, space_from_json
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained from scratch and tested once. Accuracy 0 to 1; costs as in
+    `metanas.evaluation.Cost`.
+    """
+
+    architecture: Architecture
+    test_accuracy: float
+    test_loss: float
+    parameters: int
+    multiply_adds: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Trained:
+        """From a row of a result's data."""
+        return cls(
+            Architecture.from_json(row["architecture"], row.get("key")),
+            row["test_accuracy"],
+            row["test_loss"],
+            row["parameters"],
+            row["multiply_adds"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of a search.
+
+    `found` is the derived network, `random` are random ones of the same space, trained the same way. `network` is an
+    nn.Module in evaluation mode that takes images normalised as in `mean` and `std`: (batch, channels, height, width)
+    to (batch, classes).
+    """
+
+    found: Trained
+    random: tuple[Trained, ...]
+    network: Network
+    run: Path
+    space: Space
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixels: tuple[float, float]
+    shape: tuple[int, ...]
+    search_seconds: float
+    train_seconds: float
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.found.architecture
+
+    @property
+    def test_accuracy(self) -> float:
+        return self.found.test_accuracy
+
+    @property
+    def random_accuracy(self) -> float | None:
+        """The mean test accuracy of the random networks; None where there are none."""
+        return sum(r.test_accuracy for r in self.random) / len(self.random) if self.random else None
+
+    def __str__(self) -> str:
+        beside = "" if self.random_accuracy is None else f" (random networks {self.random_accuracy:.2%})"
+        return (
+            f"{self.architecture}: test accuracy {self.test_accuracy:.2%}{beside}, {self.found.parameters:,} parameters"
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk, live or finished.
+
+    `resume(**handed)` goes on with it, where objects that the run was started with (data, ops, loss) are handed over
+    again.
+    """
+
+    folder: RunFolder
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """`"finished"`, `"interrupted"`, `"failed"`, `"killed"`, `"running"`, ..."""
+        return summarise(self.path).status
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe as plain data."""
+        recipe: dict[str, Any] = self.folder.read_recipe()["recipe"]
+        return recipe
+
+    @property
+    def space(self) -> Space:
+        return space_from_json(self.folder.read_space())
+
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """Everything that happened so far."""
+        return read_events(self.folder.events).events
+
+    def result(self, ops: Mapping[str, Maker] = OPS) -> Result:
+        """The result. Raises RunError while there is none."""
+        data = self.folder.read_result()
+        if data is None:
+            raise RunError(
+                f"{self.path} has no result yet ({self.status}); resume it: metanas resume {self.folder.name}"
+            )
+        document = self.folder.read_recipe()
+        return make_result(self.folder, data, document, ops)
+
+    def resume(self, **handed: Any) -> Result:
+        """Goes on from the last checkpoint; arguments as in `metanas.resume`."""
+        from metanas.api.functions import resume
+
+        return resume(self.folder.path, **handed)
+
+
+def make_result(
+    folder: RunFolder, data: Mapping[str, Any], document: Mapping[str, Any], ops: Mapping[str, Maker] = OPS
+) -> Result:
+    """A Result from the documents and weights of a finished run."""
+    facts = document["data"]
+    found = Trained.of(data)
+    space = final_space(folder, document)
+    network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]), ops=ops)
+    load_weights(network, folder.file("network.safetensors"))
+    return Result(
+        found=found,
+        random=tuple(map(Trained.of, data["random"])),
+        network=network.eval(),
+        run=folder.path,
+        space=space,
+        classes=tuple(facts["classes"]),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        pixels=tuple(facts["pixels"]),
+        shape=tuple(facts["shape"]),
+        search_seconds=data["search_seconds"],
+        train_seconds=data["train_seconds"],
+    )
+
+
+def final_space(folder: RunFolder, document: Mapping[str, Any]) -> Space:
+    """The space of the networks that were trained from scratch."""
+    return space_from_json(document.get("final_space") or folder.read_space())

@@ -1,0 +1,196 @@
+"""One run from its beginning, or from its last checkpoint, to its result.
+
+    search      steps -> events; the architecture at the end
+    training    the derived network and random ones of the same space, from scratch, on inner + outer; each tested once
+    result      result.json; the network as JSON, safetensors and a Python module
+
+A checkpoint names its phase and holds what the phase needs; everything else is made anew from the recipe.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from typing import Any
+
+import numpy as np
+import torch
+
+from metanas import __version__
+from metanas.api.parts import Parts
+from metanas.api.recorder import Recorder
+from metanas.errors import InterruptedSearchError, MetanasError
+from metanas.evaluation import ScratchTraining, cost, score
+from metanas.loop import GradientSearch, ValueSearch
+from metanas.network import Network
+from metanas.recipe.tables import make_training
+from metanas.run.checkpoints import Checkpoint
+from metanas.space import Architecture
+from metanas.space.canonical import reads_input
+
+SCHEMA = 1
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {
+        "metanas": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+class Session:
+    """A run at work; owns where it stands, for the checkpoints."""
+
+    def __init__(self, parts: Parts, recorder: Recorder) -> None:
+        self.parts, self.recorder = parts, recorder
+        self.architecture: Architecture | None = None
+        self.search_seconds = 0.0
+        self.done: list[dict[str, Any]] = []
+        self.weights: dict[str, Any] | None = None
+        self.place = 0
+
+    def run(self, checkpoint: Checkpoint | None) -> tuple[dict[str, Any], Network]:
+        """Works to the end; gives the result's data and the trained network.
+
+        Raises:
+            InterruptedSearchError: it was asked to stop; the checkpoint is written.
+            MetanasError: what went wrong; the log says so too.
+        """
+        self.recorder.log.write(
+            "begin",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            resumed=checkpoint is not None,
+            step=0 if checkpoint is None else checkpoint.step,
+            versions=versions(),
+        )
+        try:
+            result = self._work(None if checkpoint is None else checkpoint.tree)
+        except InterruptedSearchError as stop:
+            self.recorder.log.write("end", status="interrupted", message=str(stop))
+            raise
+        except MetanasError as error:
+            self.recorder.log.write("end", status="failed", message=str(error))
+            raise
+        return result
+
+    def _work(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
+        if tree is None or tree["phase"] == "search":
+            self._search(None if tree is None else tree["search"])
+            training = None
+        else:
+            self.architecture = self.parts.space.architecture(tree["architecture"])
+            self.search_seconds, self.place = tree["search_seconds"], tree["place"]
+            self.done, self.weights, training = list(tree["done"]), tree["weights"], tree["training"]
+        return self._train(training)
+
+    def _search(self, state: dict[str, Any] | None) -> None:
+        search = self.parts.search()
+        if state is not None:
+            search.restore(state)
+        if isinstance(search, GradientSearch):
+            self._by_gradient(search)
+        else:
+            self._by_value(search)
+        self.architecture = search.derive()
+        self.search_seconds = self.recorder.log.elapsed
+        self.place = search.step + 1
+        if not reads_input(self.parts.space.derive(self.architecture, outputs=1)):
+            self.recorder.say(
+                f"the derived network {self.architecture} has no path from its input to its output: it can only guess",
+                "warning",
+            )
+        self.recorder.checkpoint(self.place, self._tree(None))
+
+    def _by_gradient(self, search: GradientSearch) -> None:
+        for step in search.steps():
+            self.recorder.step(step)
+            self.recorder.pause_point(step.step, lambda: {"phase": "search", "search": search.state()})
+        self.recorder.read_steps()
+
+    def _by_value(self, search: ValueSearch) -> None:
+        for evaluation in search.steps():
+            self.recorder.value(evaluation)
+            self.recorder.pause_point(evaluation.step, lambda: {"phase": "search", "search": search.state()})
+
+    def _tree(self, training: ScratchTraining | None) -> dict[str, Any]:
+        assert self.architecture is not None  # the search is over
+        return {
+            "phase": "training",
+            "architecture": self.architecture.to_json(),
+            "search_seconds": self.search_seconds,
+            "place": self.place,
+            "done": self.done,
+            "weights": self.weights,
+            "training": None if training is None else training.state(),
+        }
+
+    def _contenders(self) -> list[tuple[str, Architecture]]:
+        """What is trained from scratch: the derived network, then random ones of the same space."""
+        assert self.architecture is not None  # the search is over
+        seed = self.parts.recipe.seed
+        draws = [
+            self.parts.space.sample(np.random.default_rng([seed, 1, k]))
+            for k in range(self.parts.recipe.evaluation.random)
+        ]
+        return [("derived", self.architecture), *((f"random {k}", a) for k, a in enumerate(draws, 1))]
+
+    def _train(self, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
+        contenders = self._contenders()
+        for name, architecture in contenders[len(self.done) :]:
+            network = self._train_one(name, architecture, state)
+            state = None
+            if name == "derived":
+                self.weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+            self.recorder.checkpoint(self.place, self._tree(None))
+        best = self.parts.network(contenders[0][1], name="derived")
+        assert self.weights is not None  # the derived network comes first
+        best.load_state_dict(self.weights)
+        return self._result(), best.eval()
+
+    def _train_one(self, name: str, architecture: Architecture, state: dict[str, Any] | None) -> Network:
+        parts, started = self.parts, self.recorder.log.elapsed
+        network = parts.network(architecture, name=name)
+        training = ScratchTraining(
+            network,
+            parts.data.train,
+            make_training(parts.recipe.evaluation),
+            seed=parts.number("training"),
+            augment=parts.data.augment,
+        )
+        if state is not None:
+            training.restore(state)
+        for epoch in training.epochs():
+            self.place += 1
+            self.recorder.train(name, architecture, epoch)
+            self.recorder.pause_point(self.place, lambda: self._tree(training))
+        tested, price = score(network, parts.data.test), cost(network, parts.data.shape)
+        row = {
+            "network": name,
+            "key": architecture.key,
+            "architecture": architecture.to_json(),
+            "test_accuracy": tested.accuracy,
+            "test_loss": tested.loss,
+            "parameters": price.parameters,
+            "multiply_adds": price.multiply_adds,
+            "seconds": self.recorder.log.elapsed - started,
+        }
+        self.recorder.network(row)
+        self.done.append(row)
+        self.place += 1
+        return network
+
+    def _result(self) -> dict[str, Any]:
+        derived, *others = ({k: v for k, v in row.items() if k not in ("network",)} for row in self.done)
+        return {
+            "schema": SCHEMA,
+            "metanas": __version__,
+            **derived,
+            "random": others,
+            "search_seconds": self.search_seconds,
+            "train_seconds": sum(row["seconds"] for row in self.done),
+        }

@@ -1,0 +1,217 @@
+"""The commands and their arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metanas import __version__
+from metanas.cli.guard import guarded, say
+
+app = typer.Typer(
+    name="metanas",
+    help="Neural architecture meta-search. Without arguments `metanas search` searches NAS-Bench-201 cells on digits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunName = Annotated[str, typer.Argument(help="Name or path of a run.", show_default=False)]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]
+Maybe = typer.Option(show_default=False)
+
+
+def main() -> None:
+    """The entry point of the `metanas` command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"metanas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    if debug:
+        os.environ["METANAS_DEBUG"] = "1"
+
+
+@app.command()
+@guarded
+def search(
+    space: Annotated[
+        str | None, typer.Argument(help="Name of a space, or path to its file.", show_default=False)
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="digits, or a path to an .npz.", show_default=False)] = None,
+    controller: Annotated[str | None, typer.Option(help="darts, drnas or random.", show_default=False)] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="first_order, finite_difference or unrolled.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the search.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe as TOML to start from.", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: search.lr=0.05", show_default=False),
+    ] = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")
+    ] = False,
+    plain: Plain = False,
+) -> None:
+    """Search an architecture, train it and random ones from scratch, and write a run folder."""
+    from metanas.recipe import Recipe, override, parse_setting, read, read_toml
+
+    changes = dict(parse_setting(text) for text in settings or [])
+    given: dict[str, Any] = {
+        "data.source": data,
+        "search.controller": controller,
+        "search.estimator": estimator,
+        "search.epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+    }
+    changes |= {path: value for path, value in given.items() if value is not None}
+    base = read_toml(recipe) if recipe else Recipe().to_json()
+    if space is not None and space != base.get("space", {}).get("name"):
+        base = override(base, {"space.name": space, "space.options": {}})
+    whole = read(override(base, changes))
+    if print_recipe:
+        print(whole.to_toml(), end="")
+        return
+    from metanas.api import search as run_search
+
+    _print_result(run_search(recipe=whole, run=run, view=_view(plain)))
+
+
+@app.command()
+@guarded
+def resume(run: RunName, plain: Plain = False) -> None:
+    """Go on with a run from its last checkpoint."""
+    from metanas.run import RunFolder, summarise
+
+    finished = summarise(RunFolder.open(run).path).status == "finished"
+    from metanas.api import resume as run_resume
+
+    if finished:
+        say(f"{run} is already finished; nothing was changed")
+    _print_result(run_resume(run, view=None if finished else _view(plain)))
+
+
+@app.command()
+@guarded
+def show(run: RunName) -> None:
+    """Show a run: live, finished, interrupted or copied."""
+    from rich.console import Console
+
+    from metanas.run import RunFolder
+    from metanas.ui import read, show
+
+    Console().print(show(read(RunFolder.open(run).path)))
+
+
+@app.command()
+@guarded
+def watch(run: RunName) -> None:
+    """Watch a run from another terminal until it ends."""
+    from metanas.run import RunFolder
+    from metanas.ui import watch
+
+    watch(RunFolder.open(run).path)
+
+
+@app.command()
+@guarded
+def runs() -> None:
+    """List the runs."""
+    from rich.console import Console
+
+    from metanas.run import list_runs
+    from metanas.ui import runs_table
+
+    Console().print(runs_table(list_runs()))
+
+
+@app.command()
+@guarded
+def stop(run: RunName) -> None:
+    """Ask a running search to write a checkpoint and stop."""
+    from metanas.run import RunFolder, ask, summarise
+
+    folder = RunFolder.open(run)
+    status = summarise(folder.path).status
+    if not status.startswith("running"):
+        say(f"{run} is not running ({status}); nothing to stop")
+        raise typer.Exit(1)
+    ask(folder.path, "stop")
+    print(f"asked {run} to stop; it will write a checkpoint first")
+
+
+@app.command()
+@guarded
+def export(
+    run: RunName,
+    to: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
+    format: Annotated[
+        list[str] | None, typer.Option(help="json, safetensors, python; all of them by default.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Write the network found to files that need metanas no more."""
+    from metanas.api import export as run_export
+    from metanas.api.functions import RUN_FORMATS
+
+    for path in run_export(run, to, tuple(format or RUN_FORMATS), force=force):
+        print(path)
+
+
+@app.command()
+@guarded
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="A space to draw.", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="An option: channels=16", show_default=False),
+    ] = None,
+) -> None:
+    """List the search spaces, or draw one."""
+    from metanas.recipe.spaces import defaults, list_spaces, load_space, summary
+    from metanas.space import draw_space
+
+    if name is None:
+        for found, path in list_spaces().items():
+            options = " ".join(f"{k}={v}" for k, v in defaults(path).items())
+            print(f"{found}  {options}\n    {summary(path)}")
+        return
+    from metanas.recipe.recipe import parse_setting
+
+    print(draw_space(load_space(name, **dict(parse_setting(text) for text in settings or []))))
+
+
+def _view(plain: bool) -> Any:
+    from metanas.ui import PlainView, view_for
+
+    return (lambda folder: PlainView(folder)) if plain else view_for
+
+
+def _print_result(result: Any) -> None:
+    beside = "" if result.random_accuracy is None else f", random networks {result.random_accuracy:.2%}"
+    print(f"found     {result.architecture}")
+    print(f"accuracy  {result.test_accuracy:.2%} on test{beside}")
+    print(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
+    print(f"files     {result.run}/network.py, network.safetensors, architecture.json")

@@ -1,0 +1,111 @@
+"""Space files: where they are found, and how one is loaded.
+
+A space file is a small Python file with a function `space(**options) -> Space`. It is looked for
+
+    as a path          when the name ends in .py or has a separator
+    METANAS_SPACES     folders of the user's own, separated as in PATH
+    beside the package the packaged copy, or the checkout's `search_spaces/`
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import metanas
+from metanas.errors import SpaceError, nearest
+from metanas.space import Space
+
+
+def folders() -> list[Path]:
+    """The folders that hold space files, in the order in which they are searched."""
+    package = Path(metanas.__file__).parent
+    own = [Path(p) for p in os.environ.get("METANAS_SPACES", "").split(os.pathsep) if p]
+    return [p for p in (*own, package / "search_spaces", package.parent / "search_spaces") if p.is_dir()]
+
+
+def list_spaces() -> dict[str, Path]:
+    """Name -> file of every space that is found by name.
+
+    >>> "nasbench201" in list_spaces()
+    True
+    """
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def find_space(name: str) -> Path:
+    """The file of a space. Raises SpaceError with the nearest name, or where the path does not exist."""
+    if name.endswith(".py") or os.sep in name:
+        path = Path(name)
+        if not path.is_file():
+            raise SpaceError(
+                f"no space file at {path}; give a name ({', '.join(list_spaces())}) or a path to a .py file"
+            )
+        return path
+    found = list_spaces()
+    if name not in found:
+        raise SpaceError(f"no space named {name!r}{nearest(name, found)}")
+    return found[name]
+
+
+def load_space(name: str | Path | Space, **options: Any) -> Space:
+    """The space of that name or file, built with `options`; a Space is handed through.
+
+    Raises:
+        SpaceError: unknown name, unknown option (with the nearest), or a file that gives no Space.
+
+    >>> load_space("nasbench201", channels=8, cells=1).size
+    15625
+    """
+    if isinstance(name, Space):
+        if options:
+            raise SpaceError(f"a Space takes no options, got {', '.join(options)}; build it with them")
+        return name
+    path = find_space(str(name))
+    make = _function(path)
+    known = inspect.signature(make).parameters
+    for key in options:
+        if key not in known:
+            raise SpaceError(f"space {path.stem!r} has no option {key!r}{nearest(key, known)}")
+    try:
+        space = make(**options)
+    except TypeError as error:
+        raise SpaceError(f"space {path.stem!r} with options {options}: {error}") from error
+    if not isinstance(space, Space):
+        raise SpaceError(f"{path}: space() must return a Space, got {type(space).__name__}")
+    return space
+
+
+def summary(path: Path) -> str:
+    """The first line of a space file's docstring."""
+    doc = inspect.getdoc(_module(path)) or ""
+    return doc.splitlines()[0] if doc else ""
+
+
+def defaults(path: Path) -> dict[str, Any]:
+    """The options of a space file and their defaults."""
+    return {k: p.default for k, p in inspect.signature(_function(path)).parameters.items()}
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"metanas_space_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # a .py path always has both
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(path: Path) -> Callable[..., Any]:
+    function = getattr(_module(path), "space", None)
+    if not callable(function):
+        raise SpaceError(f"{path}: a space file needs a function space(**options) -> Space")
+    return function  # type: ignore[no-any-return]

@@ -1,0 +1,125 @@
+"""The one literal table from names in a recipe to constructors, and the constructing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from metanas.bilevel import Estimator, FiniteDifference, FirstOrder, Unrolled
+from metanas.controllers import Controller, Darts, DrNas, RandomSearch
+from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
+from metanas.errors import RecipeError, nearest
+from metanas.evaluation import Training
+from metanas.loop import Schedule
+from metanas.recipe.recipe import EvaluationRecipe, Recipe
+
+CONTROLLERS: Mapping[str, type[Controller]] = {"darts": Darts, "drnas": DrNas, "random": RandomSearch}
+
+ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
+    "first_order": lambda: FirstOrder(0),
+    "finite_difference": FiniteDifference,
+    "unrolled": lambda: Unrolled(1),
+}
+
+AUGMENTATIONS: Mapping[str, Callable[..., Augmentation]] = {"crop": Crop, "flip": Flip, "cutout": Cutout}
+
+
+def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
+    """The controller of that name. Raises RecipeError for an unknown name or option, with the nearest."""
+    if name not in CONTROLLERS:
+        raise RecipeError([f"search.controller: unknown name {name!r}{nearest(name, CONTROLLERS)}"])
+    kind = CONTROLLERS[name]
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    problems = [
+        f"search.options.{key}: {name} has no such option{nearest(key, fields)}" for key in options if key not in fields
+    ]
+    problems += [
+        f"search.options.{key}: expected a number, got {value!r}"
+        for key, value in options.items()
+        if key in fields and (isinstance(value, bool) or not isinstance(value, int | float))
+    ]
+    if problems:
+        raise RecipeError(problems)
+    return kind(**options)
+
+
+def controller_name(controller: Controller) -> tuple[str, dict[str, Any]] | None:
+    """The name and options that make an equal controller; None for one that is not in the table."""
+    for name, kind in CONTROLLERS.items():
+        if type(controller) is kind:
+            plain = kind()
+            options = {
+                f.name: getattr(controller, f.name)
+                for f in dataclasses.fields(controller)  # type: ignore[arg-type]
+                if getattr(controller, f.name) != getattr(plain, f.name)
+            }
+            if all(isinstance(v, int | float) for v in options.values()):
+                return name, options
+    return None
+
+
+def make_estimator(name: str) -> Estimator:
+    """The estimator of that name. Raises RecipeError for an unknown one, with the nearest."""
+    if name not in ESTIMATORS:
+        raise RecipeError([f"search.estimator: unknown name {name!r}{nearest(name, ESTIMATORS)}"])
+    return ESTIMATORS[name]()
+
+
+def make_augmentation(words: str) -> Augmentation:
+    """`"crop 2"`, `"flip"`, `"cutout 8"` as an augmentation. Raises RecipeError for anything else.
+
+    >>> make_augmentation("crop 2")
+    Crop(padding=2)
+    """
+    name, *numbers = words.split()
+    if name not in AUGMENTATIONS:
+        raise RecipeError([f"data.augment: unknown name {name!r}{nearest(name, AUGMENTATIONS)}"])
+    try:
+        return AUGMENTATIONS[name](*map(int, numbers))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            [f"data.augment: {words!r} cannot be ({error}); as in 'crop 2', 'flip', 'cutout 8'"]
+        ) from None
+
+
+def make_data(recipe: Recipe, source: Any = None) -> Data:
+    """The data of a recipe, or what `source` holds, split as the recipe says."""
+    section = recipe.data
+    if isinstance(source, Data):
+        return source
+    augment = None if section.augment is None else tuple(map(make_augmentation, section.augment))
+    return load_data(
+        section.source if source is None else source,
+        inner=section.inner,
+        outer=section.outer,
+        test=section.test,
+        seed=recipe.seed,
+        augment=augment,
+    )
+
+
+def make_schedule(recipe: Recipe) -> Schedule:
+    """How the supernet is trained."""
+    names = {f.name for f in dataclasses.fields(Schedule)}
+    section = recipe.search.model_dump()
+    return Schedule(**{k: v for k, v in section.items() if k in names})
+
+
+def make_training(section: EvaluationRecipe, **changes: Any) -> Training:
+    """How a network is trained from scratch."""
+    names = {f.name for f in dataclasses.fields(Training)}
+    return Training(**({k: v for k, v in section.model_dump().items() if k in names} | changes))
+
+
+def make_device(name: str) -> torch.device:
+    """The device; "auto" is CUDA, else MPS, else the CPU. Raises RecipeError where it is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(d for d, there in available.items() if there))
+    if not available.get(name, False):
+        there = ", ".join(d for d, here in available.items() if here)
+        raise RecipeError([f"device: {name} is not available here; available: {there}"])
+    return torch.device(name)
