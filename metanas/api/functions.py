@@ -20,7 +20,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.data import Data
 from metanas.errors import RecipeError, RunError
-from metanas.exporters import write
+from metanas.exporters import Source, write
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.spaces import load_space

@@ -152,7 +152,8 @@ def memory_of(optimizer: torch.optim.Optimizer, theta: Tree) -> Tree:
 
     Returns:
         {"velocity", "step"} for SGD, where step is 0 since torch counts none: rates per step begin at the look-ahead;
-        {"m", "v", "step"} for Adam, with the step count of the first tensor that was stepped. It shares memory with the optimiser, whose next step changes it.
+        {"m", "v", "step"} for Adam, with the step count of the first tensor that was stepped. It shares memory with
+        the optimiser, whose next step changes it.
 
     Raises:
         BilevelError: another optimiser, dampening, amsgrad, maximize, or a tensor that the optimiser does not step.

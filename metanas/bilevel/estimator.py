@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import keystr, tree_flatten_with_path
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from metanas.bilevel.gradients import Loss
 from metanas.bilevel.problem import Bilevel
@@ -45,7 +45,7 @@ class Hypergradient(NamedTuple):
     theta: Tree
     """Where the inner problem stood; may share memory with live weights."""
     memory: Tree
-    """The rule's memory there."""
+    """The rule's memory there; () where none was given and no step was taken."""
     carry: Tree = ()
     """The estimator's own state for the next call."""
 
@@ -155,8 +155,10 @@ def _scalar(name: str, loss: Loss) -> Loss:
 
 def _check_leaves(name: str, tree: Tree) -> int:
     """How many leaves; raises at the first that is not a floating tensor."""
-    leaves, _ = tree_flatten_with_path(tree)
-    for path, leaf in leaves:
+    leaves = tree_leaves(tree)
+    if all(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves):
+        return len(leaves)  # the paths cost more than the check: made only for the message
+    for path, leaf in tree_flatten_with_path(tree)[0]:
         if not (isinstance(leaf, Tensor) and leaf.is_floating_point()):
             got = leaf.dtype if isinstance(leaf, Tensor) else type(leaf).__name__
             raise BilevelError(

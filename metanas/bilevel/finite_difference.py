@@ -30,7 +30,7 @@ from torch.utils._pytree import tree_map
 from metanas.bilevel.estimator import Estimator, Hypergradient, unmeasured
 from metanas.bilevel.gradients import gradient_of, held_slope
 from metanas.bilevel.problem import Bilevel
-from metanas.bilevel.trees import Tree, add, axpy, detach, dot, norm
+from metanas.bilevel.trees import Tree, add, axpy, dot, norm
 from metanas.errors import BilevelError
 
 
@@ -106,11 +106,11 @@ class FiniteDifference(Estimator):
         mixed = tree_map(lambda plus, minus: (plus - minus) / (2 * epsilon), side(+1), side(-1))
         return Hypergradient(
             gradient=add(add(direct, ruled), mixed),
-            outer_loss=loss.detach(),
+            outer_loss=loss,
             stationarity=norm(inner),
             residual=unmeasured(loss),
             curvature=unmeasured(loss),
             converged=torch.isfinite(loss),
-            theta=detach(ahead),
-            memory=detach(after),
+            theta=ahead,
+            memory=after,
         )

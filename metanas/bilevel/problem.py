@@ -75,7 +75,7 @@ def descend(
     """Starts the inner problem and takes `steps` steps of its rule, differentiably.
 
     Args:
-        memory: the rule's memory at the start; None: the rule's own `init`.
+        memory: the rule's memory at the start; None: the rule's own `init`, or () where steps is 0.
         slope: how the inner gradient is taken, `gradients.slope` or `gradients.held_slope`.
 
     Returns:
@@ -89,7 +89,8 @@ def descend(
     tensor([0.7500])
     """
     theta = problem.start(theta, outer, batch)
-    memory = problem.rule.init(theta) if memory is None else memory
+    if memory is None:
+        memory = problem.rule.init(theta) if steps else ()
     gradient = None
     for k in range(steps):
         assert problem.inner_loss is not None  # Estimator.__call__ has refused it

@@ -143,12 +143,12 @@ def _through(
         end, after, gradient = descend(problem, theta, outer, inner_batch, memory, steps, slope)
         loss = problem.outer_loss(end, outer, outer_batch)
         stationarity = unmeasured(loss) if gradient is None else norm(detach(gradient))
-        return loss, detach((end, after, stationarity))
+        return loss, (end, after, stationarity)
 
     gradient, loss, (end, after, stationarity) = gradient_of(reached, outer)
     return Hypergradient(
-        gradient=detach(gradient),
-        outer_loss=loss.detach(),
+        gradient=gradient,
+        outer_loss=loss,
         stationarity=stationarity,
         residual=unmeasured(loss),
         curvature=unmeasured(loss),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -206,7 +207,7 @@ def spaces(
 def _view(plain: bool) -> Any:
     from metanas.ui import PlainView, view_for
 
-    return (lambda folder: PlainView(folder)) if plain else view_for
+    return (lambda folder: PlainView(folder, sys.stdout)) if plain else view_for
 
 
 def _print_result(result: Any) -> None:

@@ -201,7 +201,7 @@ def _smaller(network: Network, group: Group) -> bool:
     out = network.shapes[group.output]
     sources = {s for step in group.steps for s in sources_of(step)} - set(group.names)
     sizes = [network.shapes[s][1:] for s in sources if len(network.shapes[s]) == len(out) > 1]
-    return any(max(s) > max(out[1:]) for s in sizes)
+    return bool(sizes) and min(max(s) for s in sizes) > max(out[1:])
 
 
 def _doc(
@@ -209,19 +209,15 @@ def _doc(
     channels: Sequence[tuple[int, ...]], numbers: _Numbers,
 ) -> str:  # fmt: skip
     out = [network.shapes[g.output] for g in same]
-    takes = []
-    rank = len(out[0])
-    space = ["height", "width"] if rank == 3 else [f"size{k}" for k in range(rank - 1)]
-    for row in channels:
-        takes.append(f"(batch, {', '.join([_word(row, numbers), *space])})")
-    gives = [_word(tuple(o[0] for o in out), numbers), *space]
-    if _smaller(network, same[0]):
-        gives[1:] = [f"smaller {s}" for s in space]
     uses = "once" if len(same) == 1 else f"{len(same)} times"
-    given = f"(batch, {', '.join(gives)})"
-    if takes == [given]:
-        return f"A cell, used {uses}; it keeps the shape: {given}."
-    return f"A cell, used {uses}: {' and '.join(takes)} -> {given}."
+    given = _word(tuple(o[0] for o in out), numbers)
+    takes = [_word(row, numbers) for row in channels]
+    kept = len(distinct) == 1 and all(network.shapes[v] == o for v, o in zip(distinct[0], out, strict=True))
+    if kept:
+        size = ", height, width" if len(out[0]) == 3 else ""
+        return f"A cell, used {uses}; it keeps the shape: (batch, {given}{size})."
+    smaller = "; height and width become smaller" if _smaller(network, same[0]) else ""
+    return f"A cell, used {uses}. Channels: {' and '.join(takes)} -> {given}{smaller}."
 
 
 def _word(row: tuple[int, ...], numbers: _Numbers) -> str:

@@ -1,14 +1,14 @@
 """From a flat derived program back to what a person would write: groups of steps that are cells, names, numbers.
 
 A value of a derived program is called after its path, `stage0_cell1.2.from_0.conv`. Steps under one top-level name are
-a *group*: one step alone is a block of the network, several are a cell. Inside, a value gets the shortest beginning of
+a *group*: a graph is a cell, other steps are blocks of the network. Inside a cell, a value gets the shortest beginning of
 its path that no other step shares. Names are a function of the program alone, so that a weights file written today
 fits the network that is built from the same architecture next year.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metanas.errors import ExportError
@@ -21,7 +21,7 @@ from metanas.space.program import every_step
 
 @dataclass(frozen=True)
 class Group:
-    """Steps under one top-level name. `names`: value -> name inside the cell."""
+    """A cell, or one step alone. `names`: value -> name inside the cell."""
 
     attribute: str
     steps: tuple[Step, ...]
@@ -57,13 +57,23 @@ def groups(program: Program) -> list[Group]:
     used = {identifier(name) for name in program.inputs}
     result = []
     for name, steps in found.items():
-        attribute = identifier(name, used)
-        used.add(attribute)
-        result.append(Group(attribute, tuple(steps), _inner_names(steps)))
+        inner = _inner_names(steps)
+        split = [steps] if _is_graph(steps) else [[step] for step in steps]
+        for chunk in split:
+            path = name if chunk is steps or inner[chunk[0].out] == "out" else f"{name}_{inner[chunk[0].out]}"
+            attribute = identifier(path, used)
+            used.add(attribute)
+            result.append(Group(attribute, tuple(chunk), inner))
     return result
 
 
-def _inner_names(steps: list[Step]) -> dict[str, str]:
+def _is_graph(steps: Sequence[Step]) -> bool:
+    """Whether a node holds a graph, not only operations on its edges."""
+    inner = [step.out.split(".")[1] for step in steps if "." in step.out]
+    return len(steps) > 1 and any(name != "in" and not name.startswith("from_") for name in inner)
+
+
+def _inner_names(steps: Sequence[Step]) -> dict[str, str]:
     paths = {step.out: tuple(step.out.split(".")[1:]) or ("out",) for step in steps}
     names: dict[str, str] = {}
     for value, path in paths.items():

@@ -109,19 +109,22 @@ def _conv2d(target: str, used: frozenset[str], inputs: str, outputs: str, *facts
     return bracketed(f"self.{target} = nn.Conv2d", arguments, indent=8)
 
 
-def _words(block: Block, *inner: str) -> str:
-    return ", ".join(w for w in inner if w).capitalize().replace("relu", "ReLU").replace("Relu", "ReLU")
+def _doc(block: Block, *words: str) -> str:
+    """The words as a sentence: what the block does, in order; "act" and "norm" where it has them."""
+    act, normed = WORDS.get(block.activation, ""), "batch norm" if block.norm else ""
+    kept = [{"act": act, "norm": normed}.get(word, word) for word in words]
+    text = ", ".join(word for word in kept if word)
+    return text[0].upper() + text[1:] + "."
 
 
 def _conv(block: Block, name: str, used: frozenset[str]) -> list[str]:
     parameters, padding = _kernel(used)
     bias = () if block.bias else ("bias=False",)
-    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
     body = [padding, *_conv2d("conv", used, "channels", "width", *bias), *block.normed("norm", "width")]
     if block.kind == "conv":
-        doc = f"{_words(block, 'convolution', norm, act)}."
+        doc = _doc(block, "convolution", "norm", "act")
         return _head(name, doc, parameters, body, [f"return {block.act(block.then_norm('norm', 'self.conv(x)'))}"])
-    doc = f"{_words(block, act, 'convolution', norm)}."
+    doc = _doc(block, "act", "convolution", "norm")
     forward = ["return " + block.then_norm("norm", f"self.conv({block.act('x')})")]
     return _head(name, doc, parameters, body, forward)
 
@@ -141,12 +144,9 @@ def _separable(block: Block, name: str, used: frozenset[str]) -> list[str]:
         if block.norm:
             forward.append(f"x = self.norm{number}(x)")
     forward[-1] = forward[-1].replace("x = ", "return ", 1)
-    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
-    times = {1: "", 2: "Twice: ", 3: "Three times: "}.get(block.repeat, f"{block.repeat} times: ")
-    doc = _words(block, act, "depthwise and pointwise convolution", norm)
-    return _head(
-        name, f"{times}{doc[0].lower() + doc[1:] if times and doc[1:2].islower() else doc}.", parameters, body, forward
-    )
+    times = {1: "", 2: " Twice.", 3: " Three times."}.get(block.repeat, f" {block.repeat} times.")
+    doc = _doc(block, "act", "depthwise and pointwise convolution", "norm")
+    return _head(name, doc + times, parameters, body, forward)
 
 
 def _residual(block: Block, name: str, used: frozenset[str]) -> list[str]:
@@ -189,11 +189,10 @@ def _reduce(block: Block, name: str, used: frozenset[str]) -> list[str]:
 
 def _classifier(block: Block, name: str, used: frozenset[str]) -> list[str]:
     body = [*block.normed("norm", "channels"), "        self.linear = nn.Linear(channels, width)"]
-    act, norm = block.activation.replace("identity", ""), "batch norm" if block.norm else ""
     value = block.act(block.then_norm("norm", "x"))
     forward = [*([f"x = {value}"] if value != "x" else [])]
     forward += ["x = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (batch, channels)", "return self.linear(x)"]
-    doc = f"{_words(block, norm, act, 'mean over all positions', 'linear')}."
+    doc = _doc(block, "norm", "act", "mean over all positions", "linear")
     return _head(name, doc, ["channels: int", "width: int"], body, forward)
 
 

@@ -56,8 +56,7 @@ class DataRecipe(Section):
 
 
 class SearchRecipe(Section):
-    """`budget`: evaluations of a controller that needs values; the rest is of `loop.Schedule`, where it is explained.
-    """
+    """`budget`: evaluations of a controller that needs values; the rest is of `loop.Schedule`, where it is explained."""
 
     controller: str = "drnas"
     options: Options = {}
@@ -93,8 +92,7 @@ class EvaluationRecipe(Section):
 
 
 class Recipe(Section):
-    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `checkpoint_seconds`: time between two.
-    """
+    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `checkpoint_seconds`: time between two."""
 
     space: SpaceRecipe = SpaceRecipe()
     data: DataRecipe = DataRecipe()
@@ -124,9 +122,12 @@ def read(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: with every mistake at once, each with its path and, for an unknown key, the nearest known one.
 
-    >>> read({"search": {"epochs": 0, "epohcs": 3}})
-    Traceback (most recent call last):
-    metanas.errors.RecipeError: search.epochs: should be greater than or equal to 1, got 0; search.epohcs: unknown key; did you mean "epochs"?
+    >>> try:
+    ...     read({"search": {"epochs": 0, "epohcs": 3}})
+    ... except RecipeError as error:
+    ...     print("\\n".join(error.problems))
+    search.epochs: should be greater than or equal to 1, got 0
+    search.epohcs: unknown key; did you mean "epochs"?
     """
     try:
         return Recipe.model_validate(_tuples(data))

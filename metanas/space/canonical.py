@@ -213,5 +213,4 @@ def reads_input(program: Program) -> bool:
     >>> [reads_input(compile_graph(chain(("a", op(kind)), ("b", op("conv", width=4))))) for kind in ("none", "skip")]
     [False, True]
     """
-    vertices, _ = _without_zeros(program)
-    return any(label.startswith("input ") for label in vertices.values())
+    return any(label.startswith("input ") for label in _labelled(program).label.values())

@@ -1,0 +1,44 @@
+"""Fixtures that several rooms share: the spaces with known answers, and the folder of benchmark data."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _load(path: Path) -> ModuleType:
+    """The test run puts no folder on the import path, so what tests share is loaded by path."""
+    spec = importlib.util.spec_from_file_location(f"metanas_tests_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+PROBLEMS = _load(Path(__file__).parent / "problems.py")
+
+
+@pytest.fixture(scope="session")
+def problems() -> ModuleType:
+    """The spaces with known answers, `tests/problems.py`."""
+    return PROBLEMS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the argument `known` runs on every space of the table."""
+    if "known" in metafunc.fixturenames:
+        metafunc.parametrize("known", PROBLEMS.KNOWN, ids=str)
+
+
+@pytest.fixture(scope="session")
+def benchmark_data() -> Path:
+    """The folder with the benchmark tables; the test is skipped without it."""
+    folder = os.environ.get("METANAS_DATA")
+    if not folder:
+        pytest.skip("needs the benchmark tables: set METANAS_DATA to their folder")
+    return Path(folder)

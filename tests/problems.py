@@ -1,0 +1,264 @@
+"""Search spaces with known answers, one of every kind that the vocabulary has to carry.
+
+Each is written with the published definition at hand; sizes are closed forms or counted by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from metanas.space import (
+    NEEDED,
+    Choice,
+    Content,
+    Edge,
+    Graph,
+    Limit,
+    Node,
+    Scan,
+    Size,
+    Space,
+    chain,
+    one_of,
+    op,
+)
+
+SEARCH_SPACES = Path(__file__).parent.parent / "search_spaces"
+
+
+def shipped(name: str) -> ModuleType:
+    """The module of a shipped space, loaded by path."""
+    spec = importlib.util.spec_from_file_location(f"search_spaces_{name}", SEARCH_SPACES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def nasbench201(channels: int = 4, cells: int = 1) -> Space:
+    return shipped("nasbench201").space(channels, cells)
+
+
+# DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv:1806.09055)
+
+DARTS_OPS = (
+    "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3",
+    "dil_conv_5x5",
+)  # fmt: skip
+
+
+def darts(channels: int = 4, layers: int = 3) -> Space:
+    nodes = [Node("stem", (Edge("image", op("conv", width=3 * channels, kernel=3, norm="batch")),))]
+    older = newer = "stem"
+    width, before = channels, False
+    for k in range(layers):
+        reduce = k in (layers // 3, 2 * layers // 3)
+        width *= 2 if reduce else 1
+        body = darts_cell(width, reduce, before)
+        nodes.append(Node(f"cell{k}", (Edge(older), Edge(newer)), combine="each", body=body))
+        older, newer, before = newer, f"cell{k}", reduce
+    nodes.append(Node("head", (Edge(newer, op("classifier", width=NEEDED)),)))
+    return Space(Graph(("image",), tuple(nodes), "head"), "darts")
+
+
+def darts_cell(width: int, reduce: bool, after_reduction: bool) -> Graph:
+    kind = "reduce" if reduce else "normal"
+    cell = {"width": width, "norm": "batch_cell", "activation": "relu"}
+
+    def operations(i: int, j: int) -> Content:
+        s = 2 if reduce and j < 2 else 1
+        made = (
+            op("none", width=width, stride=s),
+            op("max_pool", kernel=3, stride=s, norm="batch_search"),
+            op("avg_pool", kernel=3, stride=s, norm="batch_search"),
+            op("skip", stride=s, **cell),
+            *(op("separable", kernel=k, stride=s, repeat=2, **cell) for k in (3, 5)),
+            *(op("separable", kernel=k, stride=s, repeat=1, dilation=2, **cell) for k in (3, 5)),
+        )
+        return one_of(f"{kind}.{i}<-{j}", dict(zip(DARTS_OPS, made, strict=True)), never=("none",))
+
+    older = op("factorized_reduce", stride=2, **cell) if after_reduction else op("preact_conv", **cell)
+    nodes = [Node("0", (Edge("older", older),)), Node("1", (Edge("newer", op("preact_conv", **cell)),))]
+    for i in range(2, 6):
+        edges = tuple(Edge(str(j), operations(i, j)) for j in range(i))
+        nodes.append(Node(str(i), edges, choice=Choice(f"{kind}.{i}", tuple(map(str, range(i))), take=2)))
+    nodes.append(Node("out", tuple(Edge(str(i)) for i in range(2, 6)), combine="concat"))
+    return Graph(("older", "newer"), tuple(nodes), "out")
+
+
+def darts_size() -> int:
+    """Per cell: 2 of n inputs at each node, one of 7 operations on each of the 8 edges taken."""
+    return (math.prod(math.comb(n, 2) for n in range(2, 6)) * 7**8) ** 2
+
+
+# NAS-Bench-101 (Ying et al., ICML 2019, arXiv:1902.09635)
+
+
+def nasbench101(channels: int = 8, vertices: int = 5, stacks: int = 2, cells: int = 1, edges: int = 9) -> Space:
+    steps: list[tuple[str, Content]] = [("stem", conv_bn_relu(channels, 3))]
+    for stack in range(stacks):
+        if stack:
+            steps.append((f"down{stack}", op("max_pool", kernel=2, stride=2)))
+        steps += [(f"stack{stack}_cell{k}", vertex_cell(channels * 2**stack, vertices)) for k in range(cells)]
+    steps.append(("head", op("classifier", width=NEEDED)))
+    bound = Limit((*(f"in{v}" for v in range(1, vertices - 1)), "out", "direct"), at_most=edges)
+    return Space(chain(*steps), "nasbench101", limits=(bound,))
+
+
+def conv_bn_relu(width: object, kernel: int = 1) -> Content:
+    return op("conv", width=width, kernel=kernel, norm="batch", activation="relu")
+
+
+def vertex_cell(width: int, vertices: int) -> Graph:
+    """Inner vertices take any earlier ones; the output is their concatenation, plus a projection of the input."""
+    inner = [str(v) for v in range(1, vertices - 1)]
+    nodes = []
+    for v in inner:
+        body = one_of(
+            f"op{v}",
+            {
+                "conv3x3": conv_bn_relu(None, 3),
+                "conv1x1": conv_bn_relu(None, 1),
+                "maxpool3x3": op("max_pool", kernel=3),
+            },
+        )
+        before = inner[: inner.index(v)]
+        edges = (Edge("input", conv_bn_relu(NEEDED)), *(Edge(u, op("narrow", width=NEEDED)) for u in before))
+        nodes.append(Node(v, edges, choice=Choice(f"in{v}", ("input", *before), take=None), body=body))
+    out = Choice("out", tuple(inner), take=None)
+    nodes.append(Node("cat", tuple(Edge(v) for v in inner), combine="split", width=width, choice=out))
+    direct = Choice("direct", ("input",), take=None)
+    nodes.append(Node("shortcut", (Edge("input", conv_bn_relu(width)),), choice=direct))
+    nodes.append(Node("output", (Edge("cat"), Edge("shortcut"))))
+    return Graph(("input",), tuple(nodes), "output")
+
+
+def nasbench101_size(vertices: int, most: int) -> int:
+    """Three operations per inner vertex; of the v (v - 1) / 2 edges at most `most`."""
+    edges = vertices * (vertices - 1) // 2
+    return 3 ** (vertices - 2) * sum(math.comb(edges, k) for k in range(min(edges, most) + 1))
+
+
+# Sizes, cells of cells, sequences
+
+
+def elastic() -> Space:
+    """Three shared widths and three depths (Cai et al., ICLR 2020, arXiv:1908.09791)."""
+    width = Size("width", (4, 6, 8))
+    nodes = [Node("stem", (Edge("image", op("elastic_conv", width=width, kernel=3)),))]
+    previous = "stem"
+    for k in range(3):
+        block = Edge(previous, op("elastic_conv", width=width, kernel=3))
+        nodes.append(Node(f"block{k}", (Edge(previous), block)))
+        previous = f"block{k}"
+    depth = Choice("depth", ("1", "2", "3"), ordered=True)
+    nodes.append(Node("stage", tuple(Edge(f"block{k}") for k in range(3)), choice=depth))
+    nodes.append(Node("last", (Edge("stage", op("elastic_conv", width=5)),)))
+    return Space(Graph(("image",), tuple(nodes), "last"), "elastic", template="w{width} d{depth}")
+
+
+def motif(name: str, width: int, inputs: tuple[str, ...] = ("a",)) -> Graph:
+    def pick(edge: str) -> Content:
+        conv = {k: op("preact_conv", width=width, kernel=k, activation="relu", norm="batch_cell") for k in (1, 3)}
+        return one_of(f"{name}.{edge}", {"c1": conv[1], "c3": conv[3], "none": op("none", width=width)})
+
+    middle = Node("b", (Edge(inputs[0], pick("ab")),))
+    return Graph(inputs, (middle, Node("c", (Edge(inputs[-1], pick("ac")), Edge("b", pick("bc"))))), "c")
+
+
+def hierarchical(width: int = 4) -> Space:
+    """A candidate is a graph (Liu et al., ICLR 2018, arXiv:1711.00436); the last node has graphs of two inputs."""
+
+    def pick(edge: str) -> Content:
+        return one_of(edge, {"m0": motif("m0", width), "m1": motif("m1", width), "skip": op("skip")})
+
+    both = one_of("zy", {"m2": motif("m2", width, ("a", "b0")), "first": op("skip")})
+    nodes = (
+        Node("y", (Edge("x", pick("xy")),)),
+        Node("z", (Edge("x", pick("xz")), Edge("y", pick("yz")))),
+        Node("w", (Edge("z"), Edge("y")), combine="each", body=both),
+    )
+    return Space(Graph(("x",), nodes, "w"), "hierarchical")
+
+
+def hierarchical_size() -> int:
+    """Of 27 settings of xy, xz and yz, m0 (27 ways) and m1 (27 ways) matter where somebody takes them."""
+    shared = sum(27 ** (("m0" in t) + ("m1" in t)) for t in ((a, b, c) for a in MOTIFS for b in MOTIFS for c in MOTIFS))
+    return shared * (27 + 1)
+
+
+MOTIFS = ("m0", "m1", "skip")
+
+
+def recurrent(width: int = 4) -> Space:
+    """A small recurrent cell (Pham et al., ICML 2018, arXiv:1802.03268): where a node reads, and its activation."""
+
+    def squash(name: str) -> Content:
+        return one_of(name, {k: op("activation", activation=k) for k in ("tanh", "sigmoid", "identity")})
+
+    linear = op("linear", width=width)
+    nodes = (
+        Node("first", (Edge("value", linear), Edge("state", linear)), body=squash("first.act")),
+        Node(
+            "second",
+            (Edge("first", linear), Edge("state", linear)),
+            choice=Choice("second.from", ("first", "state")),
+            body=squash("second.act"),
+        ),
+        Node("next", (Edge("first"), Edge("second")), combine="mean"),
+    )
+    cell = Scan(Graph(("state", "value"), nodes, "next"), width)
+    steps = (("cell", cell), ("last", op("last")), ("head", op("linear", width=NEEDED)))
+    return Space(chain(*steps, inputs=("sequence",)), "recurrent", template="{first.act} {second.from} {second.act}")
+
+
+def one_edge() -> Space:
+    """As small as a space can be."""
+    return Space(chain(("y", one_of("y", {"conv": op("conv", kernel=3), "none": op("none")}))), "one edge")
+
+
+def subsets() -> Space:
+    """Edges on and off, and a template that writes several labels."""
+    pick = Choice("in", ("a", "b", "c"), take=None)
+    pair = Choice("pair", ("a", "b", "c"), take=2)
+    conv = op("conv", width=4, kernel=3, norm="batch")
+    nodes = (
+        *(Node(name, (Edge("image", conv),)) for name in "abc"),
+        Node("y", tuple(Edge(name) for name in "abc"), choice=pick),
+        Node("z", tuple(Edge(name, op("avg_pool", kernel=3)) for name in "abc"), choice=pair, combine="mean"),
+        Node("head", (Edge("y"), Edge("z")), combine="concat", body=op("classifier", width=NEEDED)),
+    )
+    graph = Graph(("image",), nodes, "head")
+    return Space(graph, "subsets", limits=(Limit(("in", "pair"), at_least=3, at_most=4),), template="[{in}] {pair}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A space, how many architectures it has, and what its networks take and give."""
+
+    name: str
+    build: Callable[[], Space]
+    size: int
+    shape: tuple[int, ...] = (3, 8, 8)
+    outputs: int | None = 10
+
+    def __str__(self) -> str:
+        return self.name
+
+
+KNOWN = (
+    Known("one edge", one_edge, 2, outputs=3),
+    Known("subsets", subsets, 3 * (math.comb(3, 1) + math.comb(3, 2)), outputs=10),
+    Known("nasbench201", nasbench201, 5**6),
+    Known("darts", darts, darts_size(), (3, 16, 16)),
+    Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
+    Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
+    Known("elastic", elastic, 9, outputs=5),
+    Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
+    Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),
+)
+"""Every space that must pass the conformance suite: one line each."""
