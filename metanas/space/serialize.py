@@ -78,7 +78,7 @@ def _read(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     name = data.get("is")
-    if name not in CLASSES:
+    if not isinstance(name, str) or name not in CLASSES:
         raise SpaceError(f"space: unknown class {name!r}{nearest(name, CLASSES)}")
     cls = CLASSES[name]
     known = {f.name for f in dataclasses.fields(cls) if f.init}

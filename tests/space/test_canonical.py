@@ -8,6 +8,7 @@ from collections import Counter
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
 from metanas.network import derived
 from metanas.space import Choice, Edge, Graph, Node, Space, canonical, compile_graph, distinct, one_of, op
@@ -87,10 +88,11 @@ def test_equal_forms_are_isomorphic_networks_and_the_other_way_round(space, samp
 
 def test_equal_forms_have_equal_parameter_counts(space, sample):
     counts = {}
-    for architecture in sample[:80]:
-        network = derived(space, pruned_of_zeros(architecture), (3, 8, 8), 10)
+    for architecture in sample[:60]:
+        with torch.device("meta"):
+            network = derived(space, pruned_of_zeros(architecture), (3, 8, 8), 10)
         counts.setdefault(canonical(space, architecture), set()).add(sum(p.numel() for p in network.parameters()))
-    assert any(len(group) > 1 for group in distinct(space, {str(a): a for a in sample[:80]}).values())
+    assert any(len(group) > 1 for group in distinct(space, {str(a): a for a in sample[:60]}).values())
     assert all(len(found) == 1 for found in counts.values())
 
 

@@ -64,7 +64,7 @@ def graphs(draw, deep=1):
     for k in range(draw(st.integers(1, 3))):
         sources = [
             "x" if k == 0 else f"n{k - 1}",
-            *draw(st.lists(st.sampled_from(["x", *(f"n{j}" for j in range(k))]))),
+            *draw(st.lists(st.sampled_from(["x", *(f"n{j}" for j in range(k))]), max_size=2)),
         ]
         inner = st.one_of(contents, graphs(deep=deep - 1)) if deep else contents
         if deep:
