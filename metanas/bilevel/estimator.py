@@ -156,12 +156,9 @@ def _scalar(name: str, loss: Loss) -> Loss:
 def _check_leaves(name: str, tree: Tree) -> int:
     """How many leaves; raises at the first that is not a floating tensor."""
     leaves = tree_leaves(tree)
-    if all(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves):
-        return len(leaves)  # the paths cost more than the check: made only for the message
-    for path, leaf in tree_flatten_with_path(tree)[0]:
-        if not (isinstance(leaf, Tensor) and leaf.is_floating_point()):
-            got = leaf.dtype if isinstance(leaf, Tensor) else type(leaf).__name__
-            raise BilevelError(
-                f"{name}{keystr(path)} must be a floating tensor, got {got}; leave buffers out of {name}"
-            )
+    bad = [k for k, leaf in enumerate(leaves) if not (isinstance(leaf, Tensor) and leaf.is_floating_point())]
+    if bad:
+        path, leaf = tree_flatten_with_path(tree)[0][bad[0]]
+        got = leaf.dtype if isinstance(leaf, Tensor) else type(leaf).__name__
+        raise BilevelError(f"{name}{keystr(path)} must be a floating tensor, got {got}; leave buffers out of {name}")
     return len(leaves)

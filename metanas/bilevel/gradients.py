@@ -37,7 +37,7 @@ def gradient_of(function: Callable[[Tree], tuple[Tensor, Any]], at: Tree) -> tup
         at: where.
 
     Returns:
-        (gradient like `at`, value, auxiliary), all of them constants, where a leaf that the function does not read gets zeros.
+        (gradient like `at`, value, auxiliary), all constants; a leaf that the function does not read gets zeros.
 
     >>> gradient_of(lambda x: ((x["w"] ** 2).sum(), x["w"].max()), {"w": torch.tensor([1.0, 2.0])})
     ({'w': tensor([2., 4.])}, tensor(5.), tensor(2.))
