@@ -4,6 +4,6 @@ from metanas.exporters.plan import weight_names as weight_names
 from metanas.exporters.source import Source as Source
 from metanas.exporters.weights import load_weights as load_weights
 from metanas.exporters.weights import read_weights as read_weights
-from metanas.exporters.write import FORMATS as FORMATS
-from metanas.exporters.write import Format as Format
-from metanas.exporters.write import write as write
+from metanas.exporters.writing import FORMATS as FORMATS
+from metanas.exporters.writing import Format as Format
+from metanas.exporters.writing import write as write

@@ -1,9 +1,9 @@
 """From a flat derived program back to what a person would write: groups of steps that are cells, names, numbers.
 
-A value of a derived program is called after its path, `stage0_cell1.2.from_0.conv`. Steps under one top-level name are
-a *group*: a graph is a cell, other steps are blocks of the network. Inside a cell, a value gets the shortest beginning of
-its path that no other step shares. Names are a function of the program alone, so that a weights file written today
-fits the network that is built from the same architecture next year.
+A value of a derived program is called after its path, `stage0_cell1.2.from_0.conv`. Steps under one top-level name
+are a *group*: a graph is a cell, other steps are blocks of the network. Inside a cell, a value gets the shortest
+beginning of its path that no other step shares. Names are a function of the program alone, so that a weights file
+written today fits the network that is built from the same architecture next year.
 """
 
 from __future__ import annotations

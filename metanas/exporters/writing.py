@@ -7,6 +7,7 @@ move     rename each to its place; what was there before is there until that mom
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import re
@@ -81,6 +82,9 @@ def write(
     folder = Path(folder)
     targets = {wanted: folder / FORMATS[wanted].file.format(name=name) for wanted in dict.fromkeys(formats)}
     there = [str(path) for path in targets.values() if path.exists() or path.is_symlink()]
+    folders = [str(path) for path in targets.values() if path.is_dir()]
+    if folders:
+        raise ExportError(f"a folder is in the way: {', '.join(folders)}; choose another folder or name")
     if there and not force:
         raise ExportError(f"already there: {', '.join(there)}; choose another folder or name, or give force=True")
     twin = copy.deepcopy(network).cpu().eval()
@@ -125,7 +129,8 @@ def _stage_and_move(network: Network, source: Source, name: str, targets: Mappin
         shutil.rmtree(staging, ignore_errors=True)
         if not moved:
             for new in made:
-                new.rmdir()
+                with contextlib.suppress(OSError):  # what made it fail counts
+                    new.rmdir()
 
 
 def compare(network: Network, other: nn.Module, what: str) -> float:
