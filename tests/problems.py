@@ -236,6 +236,11 @@ def subsets() -> Space:
     return Space(graph, "subsets", limits=(Limit(("in", "pair"), at_least=3, at_most=4),), template="[{in}] {pair}")
 
 
+def nested() -> Space:
+    """A graph with three choices beside a skip: 27 architectures under one candidate, 1 under the other."""
+    return Space(chain(("y", one_of("y", {"graph": motif("m", 3, ("a",)), "skip": op("skip")}))), "nested")
+
+
 @dataclass(frozen=True)
 class Known:
     """A space, how many architectures it has, and what its networks take and give."""
@@ -253,6 +258,7 @@ class Known:
 KNOWN = (
     Known("one edge", one_edge, 2, outputs=3),
     Known("subsets", subsets, 3 * (math.comb(3, 1) + math.comb(3, 2)), outputs=10),
+    Known("nested", nested, 3**3 + 1, outputs=3),
     Known("nasbench201", nasbench201, 5**6),
     Known("darts", darts, darts_size(), (3, 16, 16)),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),

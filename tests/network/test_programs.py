@@ -93,21 +93,16 @@ def test_nasbench201_three_networks_in_one(problems):
 
 
 def test_nasbench201_gdas(problems):
-    """The value of `Taken` is the single path; every weight of every choice has a gradient."""
+    """The value of `Taken` is the single path; every weight of every choice has a gradient of its own."""
     space = problems.nasbench201(channels=4, cells=2)
     network = supernet(space, (3, 8, 8), 10).double()
     x = images(4, 3, 8, 8)
-    logits = images(6, 5, seed=1) - torch.tensor([3.0, 0, 0, 0, 0])  # a path without `none`: every choice is read
-    logits.requires_grad_()
-    soft = torch.softmax(logits, 1)
-    indices = soft.argmax(1).tolist()
-    hard = torch.eye(5, dtype=torch.float64)[indices] - soft.detach() + soft
-    names = [c.name for c in space.choices]
-    mix = {n: Taken(i, h) for n, i, h in zip(names, indices, hard, strict=True)}
-    y = network(x, mix=mix)
-    torch.testing.assert_close(y, network(x, mix=dict(zip(names, indices, strict=True))), rtol=0, atol=1e-12)
-    (gradient,) = torch.autograd.grad(y.square().sum(), logits)
-    assert (gradient.abs() > 1e-12).all()
+    path = dict(zip((c.name for c in space.choices), (1, 2, 3, 4, 1, 2), strict=True))
+    weights = {name: torch.eye(5, dtype=torch.float64)[k].requires_grad_() for name, k in path.items()}
+    y = network(x, mix={name: Taken(k, weights[name]) for name, k in path.items()})
+    torch.testing.assert_close(y, network(x, mix=path), rtol=0, atol=1e-12)
+    for gradient in torch.autograd.grad(y.square().sum(), list(weights.values())):
+        assert (gradient.abs() > 1e-9).all()
 
 
 # DARTS

@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from metanas.network import derived, one_path, supernet
-from metanas.network.ops import OPS
+from metanas.space import NEEDED, Space, chain, op
 
 WIDTH, TIME, FEATURES, OUT = 4, 5, 3, 2
 SQUASH = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": lambda x: x}
@@ -110,12 +110,10 @@ def test_under_functional_transforms(space, network, x):
 
 
 def test_two_scans_start_from_different_weights(problems):
-    from metanas.space import NEEDED, Space, chain, op
-
     cell = problems.recurrent(WIDTH).graph.nodes[0].edges[0].content
     steps = (("one", cell), ("two", cell), ("last", op("last")), ("head", op("linear", width=NEEDED)))
     space = Space(chain(*steps, inputs=("sequence",)))
-    weights = supernet(space, (TIME, WIDTH), OUT, ops=OPS).state_dict()
+    weights = supernet(space, (TIME, WIDTH), OUT).state_dict()
     a, b = (weights[f"{name}.first/from_state.0.weight"] for name in ("one", "two"))
     assert not torch.equal(a, b)
     assert space.size == problems.recurrent().size

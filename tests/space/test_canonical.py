@@ -88,11 +88,11 @@ def test_equal_forms_are_isomorphic_networks_and_the_other_way_round(space, samp
 
 def test_equal_forms_have_equal_parameter_counts(space, sample):
     counts = {}
-    for architecture in sample[:60]:
+    for architecture in sample[:30]:
         with torch.device("meta"):
             network = derived(space, pruned_of_zeros(architecture), (3, 8, 8), 10)
         counts.setdefault(canonical(space, architecture), set()).add(sum(p.numel() for p in network.parameters()))
-    assert any(len(group) > 1 for group in distinct(space, {str(a): a for a in sample[:60]}).values())
+    assert any(len(group) > 1 for group in distinct(space, {str(a): a for a in sample[:30]}).values())
     assert all(len(found) == 1 for found in counts.values())
 
 

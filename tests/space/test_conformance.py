@@ -58,7 +58,7 @@ def test_sampling_is_uniform(known, space, rng):
     """Pearson's chi-square stays below its mean plus five standard deviations."""
     if known.size > 200:
         pytest.skip("too many architectures for a chi-square test")
-    draws = 20 * known.size
+    draws = 100 * known.size
     counts = Counter(space.sample(rng) for _ in range(draws))
     expected = draws / known.size
     chi2 = sum((counts[a] - expected) ** 2 / expected for a in everything(space))

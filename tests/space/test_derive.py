@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from metanas.errors import SpaceError
@@ -32,8 +33,6 @@ def test_only_two_kinds_of_step_and_six_shared_choices(problems):
 
 def test_a_derived_program_has_no_choices(known):
     space = known.build()
-    import numpy as np
-
     program = space.derive(space.sample(np.random.default_rng(1)), known.outputs)
     assert program.choices == () and all(getattr(s, "choice", None) is None for s in every_step(program))
     widths = [s.op.width for s in every_step(program) if isinstance(s, Apply)]
@@ -70,6 +69,9 @@ def test_needed_is_the_widest_reader():
     assert {s.out: s.op.width for s in program.steps if isinstance(s, Apply)} == {
         "a.from_x": 4, "a": None, "b.from_a": 3, "b": None,
     }  # fmt: skip
+    alone = (*nodes[:2], Node("y", (Edge("b"), Edge("b")), combine="split", width=7))
+    program = resolve(Space(Graph(("x",), alone, "y")).program, {})
+    assert program.steps[0].op.width == 4  # only a narrowing reads it
 
 
 def test_nobody_says_how_wide():

@@ -333,3 +333,15 @@ def test_an_emptied_node_is_as_wide_and_large_as_it_was(problems):
     part.load_state_dict({k: v for k, v in whole.state_dict().items() if k in part.state_dict()})
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(part(x), whole(x, mix={"in": ()}), rtol=0, atol=0)
+
+
+def test_the_way_to_an_emptied_node_may_have_a_stride(problems):
+    half = op("conv", width=6, kernel=3, stride=2)
+    nodes = (
+        Node("y", (Edge("image"),), choice=Choice("in", ("image",), take=None)),
+        Node("z", (Edge("y", half), Edge("y", half)), choice=Choice("which", ("a", "b"))),
+    )
+    space = Space(Graph(("image",), nodes, "z"))
+    blind = derived(space, {"in": [], "which": "a"}, (3, 8, 8), 6)
+    assert blind.shapes["z"] == supernet(space, (3, 8, 8), 6).shapes["z"] == (6, 4, 4)
+    assert not blind(torch.ones(1, 3, 8, 8)).any()
