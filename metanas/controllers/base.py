@@ -98,7 +98,9 @@ class ValueController(Controller):
 
     @abstractmethod
     def start(self, space: Space) -> dict[str, Any]:
-        """Its memory before the first proposal: plain data, JSON."""
+        """Its memory before the first proposal: plain data, JSON. `memory["value"]` is the best finite value told so
+        far, None before there is one; what else it holds is the controller's own business.
+        """
 
     @abstractmethod
     def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:

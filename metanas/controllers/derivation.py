@@ -34,7 +34,7 @@ def strongest(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
         if isinstance(step, Combine) and step.choice and step.choice not in weights:
             choice = space.program.choice(step.choice)
             strength = [best.get(maker.get(source, ""), 0.0) for source in step.sources]
-            order = sorted(range(len(strength)), key=lambda k: -strength[k])[: choice.take]
+            order = sorted(map(choice.index, choice.options), key=lambda k: -strength[k])[: choice.take]
             taken[choice.name] = tuple(choice.candidates[k] for k in sorted(order))
     return space.architecture(taken)
 

@@ -2,11 +2,13 @@
 
     concentration(choice) = elu(omega[choice]) + 1
     weights(choice)       ~ Dirichlet(concentration), by its pathwise derivative
-    penalty               = anchor * sum over choices of |elu(omega)|        distance of the concentration to 1
+    penalty               = anchor / 2 * sum of omega^2              draws the concentrations to 1, where omega is 0
     omega                <- Adam
     derive                  the strongest option of the mean weights
 
-Chen, Wang, Cheng, Tang, Hsieh: DrNAS, ICLR 2021, arXiv:2006.10355.
+Chen, Wang, Cheng, Tang, Hsieh: DrNAS, ICLR 2021, arXiv:2006.10355. The paper anchors the concentration by an L2
+distance; its public code does it by Adam's coupled weight decay on omega, whose gradient, anchor * omega, is that of
+the penalty here.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class DrNas(GradientController):
 
     Args:
         lr, betas: of Adam on omega (paper: 3e-4; larger suits a search of minutes).
-        anchor: weight of the penalty that keeps the concentrations near 1 (paper: 1e-3).
+        anchor: weight of the penalty that keeps the concentrations near 1 (public code: 1e-3).
         scale: of the random start.
     """
 
@@ -54,7 +56,7 @@ class DrNas(GradientController):
     def penalty(self, omega: Omega) -> Tensor:
         if self.anchor == 0 or not omega:
             return torch.zeros(())
-        return self.anchor * torch.stack([F.elu(x).norm() for x in omega.values()]).sum()
+        return self.anchor / 2 * torch.cat([x.flatten() for x in omega.values()]).square().sum()
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.lr, self.betas, fused=True)
@@ -64,7 +66,7 @@ class DrNas(GradientController):
 
 
 def dirichlet(concentration: Tensor, *, generator: torch.Generator) -> Tensor:
-    """A sample of Dirichlet(concentration) over the last axis, differentiable in the concentration.
+    """A sample of Dirichlet(concentration) over the last axis, differentiable in the concentration (...,).
 
     `torch.distributions.Dirichlet.rsample` takes no generator. A Dirichlet sample is a vector of gamma samples over
     their sum, and torch draws those with a pathwise derivative and a generator; the floor keeps a tiny concentration

@@ -1,7 +1,9 @@
 """Training a derived network from scratch on the inner and outer split together, and testing it once.
 
-    for each epoch:  lr along a half cosine to 0;  SGD with Nesterov momentum on shuffled, augmented batches
+    for each step:  lr along a half cosine to 0;  SGD with Nesterov momentum on a shuffled, augmented batch
     test once, with the tracked statistics
+
+A step whose loss or gradient is not finite is left out on the device, and so is what it did to tracked statistics.
 
 The settings are those of NAS-Bench-201 (Dong and Yang, ICLR 2020, arXiv:2001.00326) but for the number of epochs. As
 in a search, every random number is a function of (seed, purpose, epoch), so that a training goes on bit for bit.
@@ -10,19 +12,25 @@ in a search, every random number is a function of (seed, purpose, epoch), so tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metanas.bilevel import torch_step
-from metanas.data import Data, Split, batches, in_order, steps
+from metanas.data import Augmentation, Data, Split, batches, in_order, steps
 from metanas.errors import CheckpointError, DivergedError
+from metanas.network.diagnosis import first_not_finite
+from metanas.space import Architecture
 
 TEST_BATCH = 512
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (batch, classes), targets (batch,)) -> scalar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,7 @@ class Training:
         epochs: passes over the training split.
         batch_size: examples a step.
         lr: learning rate at the start; it ends at 0.
-        warmup: epochs over which the rate first grows.
+        warmup: epochs over which the rate first grows, linearly.
         momentum, weight_decay: of SGD (Nesterov).
         clip: greatest gradient norm.
     """
@@ -61,7 +69,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a training: the mean loss and the accuracy (0 to 1) on the augmented training batches."""
+    """One epoch of a training, counted from 1: the mean loss and the accuracy (0 to 1) on the augmented training
+    batches, those left out aside.
+    """
 
     epoch: int
     epochs: int
@@ -85,6 +95,10 @@ class ScratchTraining:
         train: the split to train on (`data.train`, or `data.inner` for an objective that is judged on `data.outer`).
         augment: what training batches go through.
         seed: of the order of the examples and of the augmentation.
+        loss: of the task, on outputs and targets; a mean over the batch.
+
+    Raises:
+        BilevelError, ValueError: the network has no parameters.
     """
 
     def __init__(
@@ -94,13 +108,15 @@ class ScratchTraining:
         settings: Training,
         *,
         seed: int,
-        augment: Any = (),
-        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        augment: Sequence[Augmentation] = (),
+        loss: Loss = F.cross_entropy,
     ) -> None:
         self.network, self.split, self.settings, self.seed = network, train, settings, seed
         self.augment, self.loss = tuple(augment), loss
         self.epoch = 0
+        self.per_epoch = steps(train, settings.batch_size)
         self.parameters = dict(network.named_parameters())
+        self.statistics = [x for x in network.buffers() if x.is_floating_point()]
         self.optimizer = torch.optim.SGD(
             self.parameters.values(),
             settings.lr,
@@ -112,41 +128,57 @@ class ScratchTraining:
         self.step = torch_step(self.optimizer, self.parameters, clip=settings.clip)
 
     def epochs(self) -> Iterator[Epoch]:
-        """The epochs that are left, in order. Raises DivergedError where a whole epoch brought no finite update."""
-        while self.epoch < self.settings.epochs:
-            before = int(self.step.report.skipped)
-            loss, accuracy, count = self._run()
-            if int(self.step.report.skipped) - before == count:
-                raise DivergedError(
-                    f"training from scratch, epoch {self.epoch + 1}: none of {count} updates was finite (loss {loss}); "
-                    f"lower lr ({self.settings.lr})"
-                )
-            self.epoch += 1
-            yield Epoch(self.epoch, self.settings.epochs, loss, accuracy)
+        """The epochs that are left, in order; between two of them the training may be asked for its `state()`.
 
-    def _run(self) -> tuple[float, float, int]:
-        settings, split = self.settings, self.split
-        per_epoch = steps(split, settings.batch_size)
-        rows = batches(
-            split, settings.batch_size, seed=self.seed, epoch=self.epoch, stream="train", augment=self.augment
-        )
+        Raises:
+            DivergedError: a whole epoch brought no finite update; it names the step, the loss and the first layer whose
+                output is not finite.
+        """
+        while self.epoch < self.settings.epochs:
+            loss, accuracy, seen = self._run().tolist()
+            if not seen:
+                self._give_up()
+            self.epoch += 1
+            yield Epoch(self.epoch, self.settings.epochs, loss / seen, accuracy / seen)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        size = self.settings.batch_size
+        return batches(self.split, size, seed=self.seed, epoch=self.epoch, stream="train", augment=self.augment)
+
+    def _run(self) -> Tensor:
+        """One epoch; sums over the examples of its finite steps: (loss, correct, examples)."""
         self.network.train()
-        device = split.targets.device
-        total, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-        for k, (inputs, targets) in enumerate(rows, self.epoch * per_epoch):
+        sums = torch.zeros(3, device=self.split.targets.device)
+        for k, (inputs, targets) in enumerate(self._batches(), self.epoch * self.per_epoch):
             for group in self.optimizer.param_groups:
-                group["lr"] = settings.rate(k, per_epoch)
+                group["lr"] = self.settings.rate(k, self.per_epoch)
+            statistics = torch._foreach_clone(self.statistics) if self.statistics else []
             outputs = self.network(inputs)
             loss = self.loss(outputs, targets)
             gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
-            self.step.apply(gradients, loss.detach())
-            total = total + loss.detach() * len(targets)
-            correct = correct + (outputs.detach().argmax(-1) == targets).sum()
-            seen += len(targets)
-        return float(total) / seen, float(correct) / seen, per_epoch
+            skipped = self.step.report.skipped
+            good = self.step.apply(gradients, loss.detach()).skipped == skipped
+            for now, before in zip(self.statistics, statistics, strict=True):
+                now.copy_(torch.where(good, now, before))
+            with torch.no_grad():
+                correct = (outputs.argmax(-1) == targets).sum()
+                row = torch.stack([loss * len(targets), correct, good.new_ones(()) * len(targets)])
+                sums += torch.where(good, row, 0.0)
+        return sums
+
+    def _give_up(self) -> None:
+        inputs, _ = next(self._batches())
+        raise DivergedError(
+            f"training from scratch, epoch {self.epoch + 1}: none of its {self.per_epoch} updates up to step "
+            f"{(self.epoch + 1) * self.per_epoch} was finite (loss {float(self.step.report.loss)}); "
+            f"{first_not_finite(self.network, inputs)}; lower lr ({self.settings.lr}) or check the data"
+        )
 
     def state(self) -> dict[str, Any]:
-        """Everything that a training needs to go on, as a tree of tensors and plain values."""
+        """Everything that a training needs to go on, as a tree of tensors and plain values.
+
+        The tensors are the live ones: write or copy the tree before the next epoch.
+        """
         buffers = [self.optimizer.state[p].get("momentum_buffer") for p in self.parameters.values()]
         return {
             "epoch": self.epoch,
@@ -160,40 +192,72 @@ class ScratchTraining:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint is of another network: {' '.join(str(error).split())}") from None
+        self.optimizer.state.clear()
         for name, buffer in state["momentum"].items():
             p = self.parameters[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)  # p's layout
         self.epoch = state["epoch"]
 
 
-@torch.no_grad()
-def score(network: nn.Module, split: Split, *, loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy) -> Score:
-    """Mean loss and accuracy of a network on a split, in evaluation mode; the network's mode is left as it was."""
-    was_training = network.training
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module's own mode is put back, also after an error.
+
+    >>> network = nn.Dropout()
+    >>> with evaluating(network):
+    ...     network.training
+    False
+    >>> network.training
+    True
+    """
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    total = correct = 0.0
-    for inputs, targets in in_order(split, TEST_BATCH):
-        outputs = network(inputs)
-        total += float(loss(outputs, targets)) * len(targets)
-        correct += float((outputs.argmax(-1) == targets).sum())
-    network.train(was_training)
-    return Score(total / len(split), correct / len(split))
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.no_grad()
+def score(network: nn.Module, split: Split, *, loss: Loss = F.cross_entropy) -> Score:
+    """Mean loss and accuracy of a network on a split, in evaluation mode; its modes are left as they were.
+
+    Args:
+        loss: of the task, on outputs and targets; a mean over the batch.
+
+    >>> score(nn.Identity(), Split(torch.tensor([[0.0, 9.0], [0.0, 9.0]]), torch.tensor([1, 0]))).accuracy
+    0.5
+    """
+    sums = torch.zeros(2, device=split.targets.device)
+    with evaluating(network):
+        for inputs, targets in in_order(split, TEST_BATCH):
+            outputs = network(inputs)
+            correct = (outputs.argmax(-1) == targets).sum()
+            sums += torch.stack([loss(outputs, targets) * len(targets), correct])
+    total, right = sums.tolist()
+    return Score(total / len(split), right / len(split))
 
 
 def short_training(
-    build: Callable[[Any], nn.Module], data: Data, settings: Training, *, seed: int
-) -> Callable[[Any], float]:
+    build: Callable[[Architecture], nn.Module], data: Data, settings: Training, *, seed: int
+) -> Callable[[Architecture], float]:
     """An objective: the accuracy on the outer split of a network trained from scratch on the inner split.
+
+    nan where the training diverged: a value that is never the best.
 
     Args:
         build: architecture -> network on the data's device.
     """
 
-    def objective(architecture: Any) -> float:
+    def objective(architecture: Architecture) -> float:
         network = build(architecture)
         training = ScratchTraining(network, data.inner, settings, seed=seed, augment=data.augment)
-        for _ in training.epochs():
-            pass
+        try:
+            for _ in training.epochs():
+                pass
+        except DivergedError:
+            return math.nan
         return score(network, data.outer).accuracy
 
     return objective

@@ -1,11 +1,13 @@
 """The search that learns omega from hypergradients.
 
     for each epoch:
-        for each (inner batch, outer batch):
-            weights <- SGD on the inner loss                      by `bilevel.solve`, in the order of the schedule
-            mix drawn; hypergradient; omega <- controller's optimiser (not during the warm-up)
+        for each (inner batch, outer batch):                        by `bilevel.solve`, in the order of the schedule
+            weights <- SGD on the inner loss at mixing weights drawn for it
+            mix drawn; hypergradient; omega <- controller's optimiser   (not during the warm-up)
             yield Step
         the last Step of the epoch carries a Report
+
+An update that is not finite is left out, on the device; the search gives up when too many steps in a row had one.
 
 Nothing is printed or written here. Every random number is a function of (seed, purpose, step), so a search restored
 from `state()` goes on bit for bit as if it had not stopped.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -24,16 +27,18 @@ from torch import Tensor
 
 from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, memory_of, solve, train
 from metanas.controllers import GradientController
-from metanas.data import Data, batches
+from metanas.data import Data, batches, steps
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
-from metanas.loop.diagnosis import first_not_finite
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
-from metanas.loop.state import copy_into, optimizer_state, restore_optimizer
+from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
 from metanas.loop.steps import Report, Step
 from metanas.network import Network, one_path
+from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture, Space
+
+MONITOR_BATCH = 256
 
 
 class GradientSearch:
@@ -42,12 +47,18 @@ class GradientSearch:
     Args:
         space: what is searched.
         network: its supernet (phase "search"), on the data's device.
-        problem: the bilevel problem over the network's parameters and {"mix": weights} (`modes.meta_network`).
+        problem: the bilevel problem over the network's parameters and {"mix": weights} (`modes.meta_network`). Where
+            its rule is an `SGD`, the schedule's numbers take the place of its own: estimators look ahead as far as the
+            optimiser steps in that epoch, with its momentum, but not along Nesterov's (as NAS-Bench-201's DARTS).
         estimator: of the hypergradient.
         controller: relaxation, optimiser and derivation of omega.
         data: inner and outer split.
         schedule: how the weights are trained.
         seed: of everything that is drawn.
+
+    Raises:
+        SpaceError: the controller cannot relax a choice of the space.
+        BilevelError: the network has no parameters, or the problem no inner loss.
     """
 
     def __init__(
@@ -65,21 +76,23 @@ class GradientSearch:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
         self.step = 0
-        self.per_epoch = min(_steps(len(data.inner), schedule), _steps(len(data.outer), schedule))
-        omega = controller.start(space, generator=seeded(seed, "omega"))
-        self.relaxed = Relaxed(controller, {name: x.to(data.device) for name, x in omega.items()})
+        self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
+        self.relaxed = Relaxed(controller, controller.start(space, generator=seeded(seed, "omega")), data.device)
         self.theta: dict[str, Tensor] = dict(network.named_parameters())
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
             schedule.lr,
             schedule.momentum,
             weight_decay=schedule.weight_decay,
-            nesterov=schedule.nesterov,
+            nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        self.advance = train(problem, self.theta, self.relaxed.draw, self.optimizer, clip=schedule.clip)
-        self.sums = torch.zeros(4, dtype=torch.float64, device=data.device)  # inner loss, steps, outer loss, steps
-        self.skipped = torch.zeros((), dtype=torch.long, device=data.device)
+        self.advance = train(problem, self.theta, self.relaxed.constant, self.optimizer, clip=schedule.clip)
+        self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
+        self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
+        self.skipped = self.skipped_before.clone()
+        self.lost = self.skipped_before.clone()  # steps in a row in which an update was left out
+        self.outer_loss = torch.full((), math.nan, device=data.device)
 
     @property
     def total(self) -> int:
@@ -87,24 +100,23 @@ class GradientSearch:
         return self.per_epoch * self.schedule.epochs
 
     def steps(self) -> Iterator[Step]:
-        """The steps that are left, in order.
+        """The steps that are left, in order; between two of them the search may be asked for its `state()`.
 
         Raises:
-            DivergedError: more than `schedule.patience` updates in a row were not finite; it names the step, the loss
-            and
-                the first layer whose output is not finite.
+            DivergedError: `schedule.patience` steps in a row (or all there are) had an update that was not finite. It
+                names the step, the losses and the first layer whose output is not finite.
         """
-        since = int(self.skipped)
+        self._give_up_if_lost()
         while self.step < self.total:
-            epoch = self.step // self.per_epoch
+            epoch, start = divmod(self.step, self.per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(epoch)
-            start = self.step % self.per_epoch
             for k, h in enumerate(self._iterations(epoch, start), start + 1):
                 self.step += 1
-                yield self._reported(epoch, h, last=k == self.per_epoch)
-                if self.step % self.schedule.patience == 0:  # the host looks rarely, so that a GPU need not wait for it
-                    since = self._give_up_after(since)
+                last = k == self.per_epoch
+                yield self._reported(epoch, h, last=last)
+                if last or self.step % self.schedule.patience == 0:  # the host looks rarely: a GPU need not wait for it
+                    self._give_up_if_lost()
 
     def _iterations(self, epoch: int, start: int) -> Iterator[Hypergradient | None]:
         triples = self._triples(epoch, start)
@@ -127,12 +139,15 @@ class GradientSearch:
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
-        rule = self.problem.rule
-        if not isinstance(rule, SGD):
-            return self.problem
-        schedule = self.schedule
-        rule = SGD(schedule.rate(epoch), schedule.momentum, schedule.weight_decay, nesterov=False)
-        return Bilevel(self.problem.inner_loss, self.problem.outer_loss, rule=rule)
+        outer_loss, rule, schedule = self.problem.outer_loss, self.problem.rule, self.schedule
+
+        def strict(theta: Any, outer: Any, batch: Any) -> Tensor:
+            loss = outer_loss(theta, outer, batch)
+            return loss * (1 + 0 * loss.detach())  # not finite: neither is the gradient, so the step is left out
+
+        if isinstance(rule, SGD):
+            rule = SGD(schedule.rate(epoch), schedule.momentum, schedule.weight_decay)
+        return replace(self.problem, outer_loss=strict, rule=rule)
 
     def _memory(self) -> Any:
         return memory_of(self.optimizer, self.theta) if self.estimator.descends else None
@@ -147,18 +162,20 @@ class GradientSearch:
             )
             streams.append(islice(rows, self.per_epoch - start))
         for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
-            self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k))
+            self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k).initial_seed())
             yield [inner], inner, outer
 
     def _reported(self, epoch: int, h: Hypergradient | None, *, last: bool) -> Step:
-        inner = self.advance.report
-        outer_loss = torch.full_like(inner.loss, math.nan) if h is None else h.outer_loss
-        seen = torch.stack([inner.loss, outer_loss]).double()
-        good = torch.isfinite(seen)
-        self.sums += torch.stack([seen, good.double()], 1).where(good[:, None], 0.0).flatten()
-        skipped = self.skipped + inner.skipped + self.relaxed.step.report.skipped
+        inner, outer = self.advance.report, self.relaxed.step.report
+        self.outer_loss = torch.full_like(inner.loss, math.nan) if h is None else h.outer_loss
+        losses = torch.stack([inner.loss, self.outer_loss]).float()
+        good = torch.isfinite(losses)
+        self.sums += torch.stack([losses.where(good, 0.0), good.float()], 1).flatten()
+        skipped = self.skipped_before + inner.skipped + outer.skipped
+        self.lost = torch.where(skipped > self.skipped, self.lost + 1, 0)
+        self.skipped = skipped
         report = self._report(epoch) if last else None
-        return Step(self.step, epoch, inner.loss, outer_loss, inner.gradient_norm, skipped, report)
+        return Step(self.step, epoch, inner.loss, self.outer_loss, inner.gradient_norm, skipped, report)
 
     def _report(self, epoch: int) -> Report:
         inner, n_inner, outer, n_outer = self.sums.tolist()
@@ -192,32 +209,39 @@ class GradientSearch:
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
-        """(loss, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer split."""
-        outer, size = self.data.outer, 256
+        """(cross-entropy, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer
+        split.
+        """
+        outer = self.data.outer
         count = min(self.schedule.monitor, len(outer))
+        parts = -(-count // MONITOR_BATCH)  # of nearly equal size: a norm takes its statistics from each
         loss = correct = torch.zeros((), device=self.data.device)
-        for k in range(0, count, size):
-            inputs, targets = outer.inputs[k : min(k + size, count)], outer.targets[k : min(k + size, count)]
+        rows = zip(outer.inputs[:count].tensor_split(parts), outer.targets[:count].tensor_split(parts), strict=True)
+        for inputs, targets in rows:
             outputs = self.network(inputs, mix=mix)
             loss = loss + F.cross_entropy(outputs, targets, reduction="sum")
             correct = correct + (outputs.argmax(-1) == targets).sum()
         return float(loss) / count, float(correct) / count
 
-    def _give_up_after(self, since: int) -> int:
-        now = int(self.skipped + self.advance.report.skipped)
-        if now - since >= self.schedule.patience:
-            epoch, place = divmod(self.step - 1, self.per_epoch)
-            _, (inputs, _), _ = next(self._triples(epoch, place))
-            layer = first_not_finite(self.network, inputs, self.relaxed.mix)
-            loss = float(self.advance.report.loss)
-            raise DivergedError(
-                f"step {self.step}: the last {now - since} updates were not finite (inner loss {loss}); {layer}; "
-                f"lower lr ({self.schedule.lr}) or check the data"
-            )
-        return now
+    def _give_up_if_lost(self) -> None:
+        lost = int(self.lost)
+        if lost < min(self.schedule.patience, self.total):
+            return
+        inner_loss, inner_norm = float(self.advance.report.loss), float(self.advance.report.gradient_norm)
+        epoch, place = divmod(self.step - 1, self.per_epoch)
+        _, inner, outer = next(self._triples(epoch, place))
+        inputs, _ = outer if math.isfinite(inner_loss) and math.isfinite(inner_norm) else inner
+        raise DivergedError(
+            f"step {self.step}: the last {lost} steps had updates that were not finite (inner loss {inner_loss}, "
+            f"outer loss {float(self.outer_loss)}); {first_not_finite(self.network, inputs, mix=self.relaxed.mix)}; "
+            f"lower lr ({self.schedule.lr}) or check the data"
+        )
 
     def state(self) -> dict[str, Any]:
-        """Everything that a search needs to go on, as a tree of tensors and plain values."""
+        """Everything that a search needs to go on, as a tree of tensors and plain values.
+
+        The tensors are the live ones: write or copy the tree before the next step.
+        """
         return {
             "step": self.step,
             "theta": {name: p.detach() for name, p in self.theta.items()},
@@ -225,17 +249,22 @@ class GradientSearch:
             "omega": {name: x.detach() for name, x in self.relaxed.omega.items()},
             "omega_optimizer": optimizer_state(self.relaxed.step.optimizer),
             "sums": self.sums,
-            "skipped": self.skipped + self.advance.report.skipped + self.relaxed.step.report.skipped,
+            "skipped": self.skipped,
+            "lost": self.lost,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave. Raises CheckpointError where it does not fit."""
-        copy_into(self.theta, state["theta"], "the weights")
-        copy_into(self.relaxed.omega, state["omega"], "the structure parameters")
+        check_fits(self.theta, state["theta"], "the weights")
+        check_fits(self.relaxed.omega, state["omega"], "the structure parameters")
+        copy_into(self.theta, state["theta"])
+        copy_into(self.relaxed.omega, state["omega"])
         restore_optimizer(self.optimizer, state["optimizer"])
         restore_optimizer(self.relaxed.step.optimizer, state["omega_optimizer"])
         self.sums.copy_(state["sums"])
-        self.skipped.copy_(state["skipped"])
+        self.skipped = state["skipped"].to(self.sums.device)
+        self.skipped_before = self.skipped - self.advance.report.skipped - self.relaxed.step.report.skipped
+        self.lost = state["lost"].to(self.sums.device)
         self.step = state["step"]
 
 
@@ -247,7 +276,3 @@ def entropy(weights: Mapping[str, Tensor]) -> float:
     """
     rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in weights.values() if len(w) > 1]
     return sum(rows) / len(rows) if rows else 0.0
-
-
-def _steps(examples: int, schedule: Schedule) -> int:
-    return max(examples // schedule.batch_size, 1)

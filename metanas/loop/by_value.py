@@ -25,7 +25,16 @@ Objective = Callable[[Architecture], float]
 
 
 class ValueSearch:
-    """A search in progress: the controller's memory and how many architectures were evaluated."""
+    """A search in progress: the controller's memory and how many architectures were evaluated.
+
+    Args:
+        objective: architecture -> how good it is, larger is better.
+        budget: how many architectures are evaluated.
+        seed: of what is proposed.
+
+    Raises:
+        SpaceError: budget < 1.
+    """
 
     def __init__(
         self, space: Space, objective: Objective, controller: ValueController, *, budget: int, seed: int
@@ -41,7 +50,7 @@ class ValueSearch:
         while self.step < self.budget:
             rng = np.random.default_rng([self.seed, self.step])
             architecture = self.controller.propose(self.space, self.memory, rng=rng)
-            value = self.objective(architecture)
+            value = float(self.objective(architecture))  # memory is plain data: no tensor, no numpy number
             self.memory = self.controller.tell(self.memory, architecture, value)
             self.step += 1
             best_value = self.memory["value"]

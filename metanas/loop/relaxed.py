@@ -1,8 +1,10 @@
 """Omega on its way into the losses and back: a relaxation is drawn outside, and its gradient is pulled through.
 
-mix = relax(omega, noise)                            once per step, with a graph from omega
-h = estimator(problem, theta, {"mix": mix}, ...)     knows nothing of omega
-d omega = (d mix / d omega)' h.gradient + d penalty / d omega
+    mix = relax(omega, noise)                            before each estimate, with a graph from omega
+    h = estimator(problem, theta, {"mix": mix}, ...)     knows nothing of omega
+    d omega = (d mix / d omega)' h.gradient + d penalty / d omega
+
+The training of the weights draws its own mix, a constant: as in DrNAS, it sees other noise than the structure does.
 """
 
 from __future__ import annotations
@@ -17,35 +19,46 @@ from metanas.controllers import GradientController, Omega
 
 
 class Relaxed:
-    """Owns omega, its optimiser, and the mixing weights drawn last."""
+    """Owns omega, its optimiser, the noise of the step, and the mixing weights drawn last.
 
-    def __init__(self, controller: GradientController, omega: Omega) -> None:
+    Args:
+        omega: where it starts, {name: tensor}; it is copied to `device`.
+    """
+
+    def __init__(self, controller: GradientController, omega: Omega, device: torch.device) -> None:
         self.controller = controller
-        self.omega: Omega = {name: x.clone().requires_grad_() for name, x in omega.items()}
+        self.omega: Omega = {name: x.detach().to(device, copy=True).requires_grad_() for name, x in omega.items()}
         self.step: TorchStep = torch_step(controller.optimizer(self.omega.values()), self.omega)
         self.mix: dict[str, Tensor] = {}
         self.progress = 0.0
-        self.generator = torch.Generator()
+        self.generator = torch.Generator(device)
 
-    def begin(self, progress: float, generator: torch.Generator) -> None:
-        """A new step: where the search stands, and the source of the step's noise."""
-        self.progress, self.generator = progress, generator
+    def begin(self, progress: float, seed: int) -> None:
+        """A new step: where the search stands (0 to 1), and the seed of the step's noise."""
+        self.progress = progress
+        self.generator.manual_seed(seed)
 
     def draw(self) -> dict[str, Any]:
-        """The outer variables of the bilevel problem, drawn anew."""
+        """The outer variables of the bilevel problem, drawn anew, with a graph from omega."""
         with torch.enable_grad():
             self.mix = self.controller.relax(self.omega, progress=self.progress, generator=self.generator)
         return {"mix": self.mix}
 
+    @torch.no_grad()
+    def constant(self) -> dict[str, Any]:
+        """The same without a graph, for the training of the weights."""
+        self.mix = self.controller.relax(self.omega, progress=self.progress, generator=self.generator)
+        return {"mix": self.mix}
+
     def pull_back(self, gradient: dict[str, Any]) -> None:
-        """Moves omega by the hypergradient of the mixing weights drawn last."""
-        names = list(self.omega)
-        leaves = [self.omega[name] for name in names]
+        """Moves omega by the hypergradient of the mixing weights of `draw`; what does not enter them stays."""
+        learned = [name for name, weights in self.mix.items() if weights.requires_grad]
+        targets = [self.mix[name] for name in learned]
+        cotangents = [gradient["mix"][name] for name in learned]
         with torch.enable_grad():
             penalty = self.controller.penalty(self.omega)
-            targets = [self.mix[name] for name in names]
-            cotangents = [gradient["mix"][name] for name in names]
-            if penalty.requires_grad:
-                targets, cotangents = [*targets, penalty], [*cotangents, torch.ones_like(penalty)]
-            rows = torch.autograd.grad(targets, leaves, cotangents)
-        self.step(dict(zip(names, rows, strict=True)))
+        if penalty.requires_grad:
+            targets.append(penalty)
+            cotangents.append(torch.ones_like(penalty))
+        rows = torch.autograd.grad(targets, list(self.omega.values()), cotangents, allow_unused=True)
+        self.step.apply(rows, None)

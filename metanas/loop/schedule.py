@@ -18,9 +18,11 @@ class Schedule:
         lr, lr_end: learning rate of the weights, from the one to the other along a half cosine, set per epoch.
         momentum, nesterov, weight_decay: of SGD on the weights.
         clip: greatest gradient norm of the weights.
-        order: who moves first in a step, "advance" (the weights: first-order DARTS) or "outer" (the structure).
+        order: who moves first in a step, "advance" (the weights: first-order DARTS) or "outer" (the structure:
+            second-order DARTS, DrNAS).
         monitor: examples of the outer split on which the derived architecture is watched after each epoch.
-        patience: steps in a row that may be left out as not finite before the search gives up.
+        patience: the search gives up after so many steps in a row in which an update was left out as not finite, or
+            when all of its steps were such.
     """
 
     epochs: int

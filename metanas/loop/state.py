@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,10 +23,27 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {str(k): {name: x for name, x in row.items() if x is not None} for k, row in state.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Puts back what `optimizer_state` gave; the settings stay those of the optimiser."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Puts back copies of what `optimizer_state` gave; the settings stay those of the optimiser.
+
+    Raises:
+        CheckpointError: a tensor of the memory has another shape than its parameter, or there is no such parameter.
+
+    >>> w = torch.ones(1, requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    >>> restore_optimizer(optimizer, {"0": {"momentum_buffer": torch.tensor([2.0])}})
+    >>> optimizer.state[w]
+    {'momentum_buffer': tensor([2.])}
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for k, row in state.items():
+        shapes = {tuple(x.shape) for x in row.values() if isinstance(x, Tensor) and x.dim()}
+        if int(k) >= len(parameters) or shapes - {tuple(parameters[int(k)].shape)}:
+            raise CheckpointError(
+                f"the optimizer's memory of tensor {k} in the checkpoint does not fit; was the space changed?"
+            )
     whole = optimizer.state_dict()
-    whole["state"] = {int(k): dict(row) for k, row in state.items()}
+    whole["state"] = {int(k): {name: _copied(x) for name, x in row.items()} for k, row in state.items()}
     optimizer.load_state_dict(whole)
     for p, row in optimizer.state.items():
         for name, x in row.items():
@@ -33,11 +51,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
                 row[name] = torch.empty_like(p).copy_(x)  # fused kernels need the layout of the parameter
 
 
-def copy_into(live: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> None:
-    """Copies saved tensors into live ones of the same names and shapes.
+def _copied(x: Any) -> Any:
+    return x.clone() if isinstance(x, Tensor) else x
 
-    Raises:
-        CheckpointError: listing what is missing, unexpected or of another shape.
+
+def check_fits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> None:
+    """Raises a CheckpointError that lists what is missing, unexpected or of another shape.
+
+    >>> check_fits({"a": torch.ones(2)}, {"b": torch.ones(2)}, "omega")
+    Traceback (most recent call last):
+    metanas.errors.CheckpointError: omega of the checkpoint: missing a; unexpected b; was the space changed?
     """
     wrong = [f"missing {name}" for name in live if name not in saved]
     wrong += [f"unexpected {name}" for name in saved if name not in live]
@@ -47,7 +70,11 @@ def copy_into(live: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> N
         if name in saved and saved[name].shape != live[name].shape
     ]
     if wrong:
-        raise CheckpointError(f"{what} of the checkpoint do not fit: {'; '.join(wrong)}; was the space changed?")
-    with torch.no_grad():
-        for name, tensor in live.items():
-            tensor.copy_(saved[name])
+        raise CheckpointError(f"{what} of the checkpoint: {'; '.join(wrong)}; was the space changed?")
+
+
+@torch.no_grad()
+def copy_into(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Copies saved tensors into the live ones of the same names."""
+    for name, tensor in live.items():
+        tensor.copy_(saved[name])

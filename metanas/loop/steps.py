@@ -12,7 +12,8 @@ from metanas.space import Architecture
 
 @dataclass(frozen=True)
 class Report:
-    """Where the search stands at the end of an epoch. Losses are means over the epoch; accuracies 0 to 1.
+    """Where the search stands at the end of an epoch, counted from 1. Losses are means over the epoch's steps that
+    had a finite one; accuracies 0 to 1.
 
     `outer_accuracy` and `derived_accuracy` are those of the mixture and of the derived architecture with the weights of
     the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus
@@ -35,10 +36,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Step:
-    """One outer iteration. The numbers are 0-d tensors on the device: reading them is what makes the host wait.
+    """One outer iteration. The losses, the norm and the count are 0-d tensors on the device: to read one is what makes
+    the host wait. `step` counts from 1, `epoch` from 0.
 
-    `outer_loss` is nan while the structure is not learned yet (warm-up); `gradient_norm` is that of the weights' step;
-    `skipped` counts the updates that were left out so far because they were not finite.
+    `outer_loss` is nan while the structure is not learned yet (warm-up); `gradient_norm` is that of the weights' step
+    before it is clipped; `skipped` counts the updates that were left out so far because they were not finite.
     """
 
     step: int
