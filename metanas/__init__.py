@@ -13,11 +13,11 @@ from metanas.errors import MetanasError as MetanasError
 
 if TYPE_CHECKING:
     from metanas.api import export as export
+    from metanas.api import load_data as load_data
     from metanas.api import load_recipe as load_recipe
     from metanas.api import load_run as load_run
     from metanas.api import resume as resume
     from metanas.api import search as search
-    from metanas.data import load_data as load_data
     from metanas.recipe import Recipe as Recipe
     from metanas.recipe.spaces import load_space as load_space
     from metanas.space import Architecture as Architecture
@@ -30,7 +30,7 @@ _HOMES = {
     "Recipe": "metanas.recipe",
     "Space": "metanas.space",
     "export": "metanas.api",
-    "load_data": "metanas.data",
+    "load_data": "metanas.api",
     "load_recipe": "metanas.api",
     "load_run": "metanas.api",
     "load_space": "metanas.recipe.spaces",

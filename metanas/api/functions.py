@@ -1,39 +1,24 @@
-"""The public functions: search, resume, export, load_space, load_data, load_run, load_recipe."""
+"""The public functions: search, resume, export, load_run, load_recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from metanas import __version__
+from metanas.api.documents import differences, facts_of, final_space, read_document, read_settings
 from metanas.api.parts import Handed, Loss, Parts
-from metanas.api.recorder import Recorder
-from metanas.api.result import Result, Run, final_space, make_result
-from metanas.api.session import SCHEMA, Session, versions
-from metanas.api.signals import graceful
+from metanas.api.result import Result, Run, result_of, write_network
+from metanas.api.work import RUN_FORMATS, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
-from metanas.data import Data
-from metanas.errors import RecipeError, RunError
-from metanas.exporters import Source, write
+from metanas.errors import RunError
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
-from metanas.recipe.spaces import load_space
-from metanas.recipe.tables import controller_name, make_controller, make_data, make_device, make_estimator
-from metanas.run import EventWriter, RunFolder, summarise
-from metanas.run.checkpoints import Checkpoint, load
-from metanas.space import Architecture, Space, space_from_json, space_to_json
-
-View = Callable[[Path], AbstractContextManager[Any]]
-"""From a run folder to a context in which the run is shown."""
-
-RUN_FORMATS = ("json", "safetensors", "python")
-OWN_FORMATS = ("json", "safetensors")
+from metanas.recipe.tables import controller_name, make_data, make_device
+from metanas.run import RunFolder, summarise
+from metanas.space import Space, space_from_json
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -73,7 +58,7 @@ def search(
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
         ops: kinds of operation to makers: `{**metanas.network.OPS, "mine": make}`.
-        loss: (outputs, targets) -> scalar; default: cross entropy.
+        loss: of the search, (outputs, targets) -> scalar; default: cross entropy, as in training from scratch.
         run: name or path of the run folder, which must be new; default: a numbered one in `runs/`.
         view: shows the run while it works; default: silence.
 
@@ -84,35 +69,33 @@ def search(
         RecipeError, SpaceError, DataError, RunError: before any training, in one line.
         InterruptedSearchError: Ctrl-C or SIGTERM; a checkpoint was written, `resume` goes on.
         DivergedError: too many updates were not finite.
+
+    >>> import tempfile
+    >>> import metanas
+    >>> quick = {"search.batch_size": 256, "evaluation.epochs": 1, "evaluation.random": 0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = metanas.search("nasbench201", "digits", epochs=1, settings=quick, run=Path(folder, "first"))
+    >>> sorted(result.architecture)
+    ['1<-0', '2<-0', '2<-1', '3<-0', '3<-1', '3<-2']
     """
-    changes: dict[str, Any] = dict(settings or {})
-    if space is not None:
-        changes["space.name"] = None if isinstance(space, Space) else str(space)
-        changes.setdefault("space.options", {} if isinstance(space, Space) else _options_for(space, recipe))
-    if data is not None:
-        named = isinstance(data, str | Path)
-        changes["data.source"] = str(data) if named else None
-    given: dict[str, Any] = {"search.epochs": epochs, "seed": seed, "device": device}
-    if isinstance(controller, Controller):
-        known = controller_name(controller)
-        name, options = known or (type(controller).__name__, {})
-        given |= {"search.controller": name, "search.options": options}
-    else:
-        known = None
-        given["search.controller"] = controller
-    given["search.estimator"] = estimator if isinstance(estimator, str) else None
-    changes |= {path: value for path, value in given.items() if value is not None}
-    whole = read(override((recipe or Recipe()).to_json(), changes))
+    named = controller_name(controller) if isinstance(controller, Controller) else None
     handed = Handed(
-        controller=controller if isinstance(controller, Controller) and known is None else None,
-        estimator=estimator if isinstance(estimator, Estimator) else None,
+        controller=controller if isinstance(controller, Controller) and named is None else None,
+        estimator=None if isinstance(estimator, str) else estimator,
         ops=ops,
         loss=loss,
     )
-    parts = _prepare(whole, space, data, handed)
-    stem = f"{parts.space.name}-{parts.data.name}"
-    folder = RunFolder.create_numbered(stem) if run is None else RunFolder.create(run)
-    return _work(folder, parts, view, fresh=True)
+    changes: dict[str, Any] = {"search.epochs": epochs, "seed": seed, "device": device}
+    changes["search.controller"], changes["search.options"] = _words_for(controller, named)
+    changes["search.estimator"] = type(estimator).__name__ if handed.estimator else estimator
+    changes = {path: value for path, value in changes.items() if value is not None}
+    whole = _recipe(recipe or Recipe(), space, data, settings or {}, changes)
+    with threads(whole.threads):
+        own_data = None if isinstance(data, str | Path) else data
+        parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)
+        stem = f"{parts.space.name}-{parts.data.name}"
+        folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
+        return begin(parts, folder, view)
 
 
 def resume(
@@ -140,23 +123,22 @@ def resume(
         CheckpointError: no checkpoint can be used.
     """
     folder = RunFolder.open(run)
-    document = folder.read_recipe()
+    document = read_document(folder)
     if summarise(folder.path).status == "finished":
-        return Run(folder).result(**({} if ops is None else {"ops": ops}))
-    recipe = read(override(document["recipe"], {} if device is None else {"device": device}))
+        return result_of(folder, ops)
     handed = Handed(controller, estimator, ops, loss)
-    missing = [name for name in document["handed"] if name not in handed.names() and (name != "data" or data is None)]
+    recipe = read_settings(folder, document, {} if device is None else {"device": device})
+    missing = [name for name in document["handed"] if name not in handed.described()]
+    missing += ["data"] if recipe.data.source is None and data is None else []
     if missing:
         raise RunError(f"{folder.path} was started with your own {', '.join(missing)}; hand it over again to resume()")
-    _prepare_torch(recipe)
-    found = make_data(recipe, data).to(make_device(recipe.device))
-    if found.fingerprint != document["data"]["fingerprint"]:
-        raise RunError(
-            f"the data are not those of {folder.path}: there {_describe(document['data'])}, "
-            f"now {_describe(_facts(found))}; give the same data"
-        )
-    parts = Parts(recipe, space_from_json(folder.read_space()), final_space(folder, document), found, handed)
-    return _work(folder, parts, view, fresh=False)
+    with threads(recipe.threads):
+        found = make_data(recipe, data).to(make_device(recipe.device))
+        if found.fingerprint != document["data"].get("fingerprint"):
+            shown = "; ".join(differences(document["data"], facts_of(found)))
+            raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
+        parts = Parts(recipe, space_from_json(folder.read_space()), final_space(folder, document), found, handed)
+        return go_on(parts, folder, view)
 
 
 def export(
@@ -176,116 +158,31 @@ def export(
 
     Raises:
         ExportError: an unknown format, a target that exists, or an export that does not compute what the network does.
+        RunError: no such run, or it is not finished.
     """
     if not isinstance(result, Result):
         result = load_run(result).result()
-    facts = {name: getattr(result, name) for name in ("classes", "mean", "std", "pixels")}
-    source = _source(result.architecture, result.space, facts)
-    return write(result.network, source, folder=folder, formats=tuple(formats), force=force)
+    return write_network(result, folder, tuple(formats), force=force)
 
 
-def _source(architecture: Architecture, space: Space, facts: Mapping[str, Any]) -> Source:
-    return Source(
-        architecture,
-        space.name,
-        tuple(facts["classes"]),
-        tuple(facts["mean"]),
-        tuple(facts["std"]),
-        tuple(facts["pixels"]),
-    )
+def _words_for(
+    controller: str | Controller | None, named: tuple[str, dict[str, Any]] | None
+) -> tuple[str | None, dict[str, Any] | None]:
+    """What a recipe says of a controller: its name and options; for one of the user's own, its class."""
+    if isinstance(controller, Controller):
+        return named or (type(controller).__name__, {})
+    return controller, None
 
 
-def _options_for(space: str | Path, recipe: Recipe | None) -> dict[str, Any]:
-    """The recipe's options where it names the same space, else none: another space has other options."""
-    named = (recipe or Recipe()).space
-    return dict(named.options) if named.name == str(space) else {}
-
-
-def _prepare_torch(recipe: Recipe) -> None:
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-
-
-def _prepare(recipe: Recipe, space: Any, data: Any, handed: Handed) -> Parts:
-    """Everything that can be wrong with a recipe is found here, before a folder is made."""
-    _prepare_torch(recipe)
-    built = space if isinstance(space, Space) else load_space(recipe.space.name or "", **recipe.space.options)
-    last = built
-    if recipe.evaluation.space:
-        if recipe.space.name is None:
-            raise RecipeError(["evaluation.space: needs a space by name, and a Space was handed over"])
-        last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
-    if handed.controller is None:
-        make_controller(recipe.search.controller, recipe.search.options)
-    if handed.estimator is None:
-        make_estimator(recipe.search.estimator)
-    found = make_data(recipe, None if isinstance(data, str | Path) else data).to(make_device(recipe.device))
-    return Parts(recipe, built, last, found, handed)
-
-
-def _work(folder: RunFolder, parts: Parts, view: View | None, *, fresh: bool) -> Result:
-    with folder.lock() as lock, EventWriter(folder.events) as log:
-        checkpoint = None if fresh else load(folder.checkpoints)
-        if fresh:
-            folder.write_space(space_to_json(parts.space))
-            folder.write_recipe(_document(parts))
-        with view(folder.path) if view else nullcontext(), graceful() as stop:
-            recorder = Recorder(folder, lock, log, stop, parts.recipe.checkpoint_seconds)
-            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, parts, checkpoint)):
-                recorder.say(note, "warning")
-            data, network = Session(parts, recorder).run(checkpoint)
-            folder.write_result(data)
-            document = folder.read_recipe()
-            source = _source(Architecture.from_json(data["architecture"], data["key"]), parts.space, document["data"])
-            # A module of the user's own has no text that could stand alone.
-            formats = RUN_FORMATS if parts.handed.ops is None else OWN_FORMATS
-            write(network, source, folder=folder.path, formats=formats, force=True)
-            log.write("end", status="finished", message="")
-        return make_result(folder, data, document, **({} if parts.handed.ops is None else {"ops": parts.handed.ops}))
-
-
-def _notes(folder: RunFolder, parts: Parts, checkpoint: Checkpoint | None) -> list[str]:
-    """What a resumed run should know: damage that was passed over, and why it may not be bit-exact."""
-    if checkpoint is None:
-        return []
-    notes = list(checkpoint.warnings)
-    before = folder.read_recipe()
-    now = {**versions(), "threads": torch.get_num_threads(), "device": str(parts.data.device)}
-    for name, value in before["versions"].items():
-        if now.get(name) != value:
-            notes.append(f"{name} was {value}, is {now.get(name)}: the result need not be bit-exact")
-    return notes
-
-
-def _document(parts: Parts) -> dict[str, Any]:
-    same = parts.final_space is parts.space
-    handed = parts.handed.names() + (["data"] if parts.recipe.data.source is None else [])
-    return {
-        "schema": SCHEMA,
-        "metanas": __version__,
-        "versions": {**versions(), "threads": torch.get_num_threads(), "device": str(parts.data.device)},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": parts.recipe.to_json(),
-        "data": _facts(parts.data),
-        "handed": handed,
-        "final_space": None if same else space_to_json(parts.final_space),
-    }
-
-
-def _facts(data: Data) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "classes": list(data.classes),
-        "shape": list(data.shape),
-        "sizes": data.sizes,
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "pixels": list(data.pixels),
-        "augment": [str(a) for a in data.augment],
-    }
-
-
-def _describe(facts: Mapping[str, Any]) -> str:
-    sizes = "/".join(str(n) for n in facts["sizes"].values())
-    return f"{facts['name']} {sizes} of {tuple(facts['shape'])} ({facts['fingerprint'][:8]})"
+def _recipe(
+    base: Recipe, space: str | Path | Space | None, data: Any, settings: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Recipe:
+    """The recipe with the arguments of `search` in it; where space and data are objects, it names none."""
+    start = base.to_json()
+    if isinstance(space, Space):
+        start["space"] = {"name": None}
+    elif space is not None and str(space) != base.space.name:
+        start["space"] = {"name": str(space)}  # another space has other options
+    if data is not None:
+        start["data"]["source"] = str(data) if isinstance(data, str | Path) else None
+    return read(override(start, {**settings, **changes}))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data
 from metanas.data.seeds import seeded
+from metanas.errors import RecipeError
 from metanas.evaluation import short_training
 from metanas.loop import GradientSearch, ValueSearch
 from metanas.modes import meta_network
@@ -34,9 +36,21 @@ class Handed:
     ops: Mapping[str, Maker] | None = None
     loss: Loss | None = None
 
-    def names(self) -> list[str]:
-        """Which of them were given."""
-        return [name for name in ("controller", "estimator", "ops", "loss") if getattr(self, name) is not None]
+    def described(self) -> dict[str, str]:
+        """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
+
+        >>> Handed(loss=F.mse_loss).described()
+        {'loss': 'mse_loss'}
+        """
+        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss")}
+        words = {name: _describe(value) for name, value in given.items() if value is not None}
+        return words if self.ops is None else {**words, "ops": ", ".join(sorted(self.ops))}
+
+
+def _describe(value: object) -> str:
+    if is_dataclass(value):
+        return repr(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,32 @@ class Parts:
     def controller(self) -> Controller:
         section = self.recipe.search
         return self.handed.controller or make_controller(section.controller, section.options)
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the structure is learned from gradients, in epochs, and not from values."""
+        return isinstance(self.controller, GradientController)
+
+    def check(self) -> None:
+        """Finds what would otherwise be found after the run had begun, on tensors without memory.
+
+        Raises:
+            SpaceError: a choice that the controller cannot relax; an unknown operation.
+            ShapeError: shapes that do not fit.
+            RecipeError: other choices in the space of the networks that are trained from scratch.
+        """
+        classes, ops = len(self.data.classes), self.handed.ops or OPS
+        if self.final_space.choices != self.space.choices:
+            raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
+        controller = self.controller
+        with torch.device("meta"):
+            if isinstance(controller, GradientController):
+                supernet(self.space, self.data.shape, classes, ops=ops)
+            if isinstance(controller, ValueController) or self.final_space is not self.space:
+                one = self.space.sample(np.random.default_rng(0))
+                derived(self.final_space, one, self.data.shape, classes, ops=ops)
+        if isinstance(controller, GradientController):
+            controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
 
     def number(self, *parts: int | str) -> int:
         """A seed for one purpose, a function of the recipe's seed."""

@@ -24,11 +24,22 @@ PAUSE_SECONDS = 0.2
 
 
 class Recorder:
-    """Writes the events and checkpoints of one run; owns the steps that were not read from the device yet."""
+    """Writes the events and checkpoints of one run; owns the steps that were not read from the device yet.
 
-    def __init__(self, run: RunFolder, lock: Lock, log: EventWriter, stop: Stop, checkpoint_seconds: float) -> None:
+    `identity`: of the run (`documents.identity_of`), kept in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        lock: Lock,
+        log: EventWriter,
+        stop: Stop,
+        checkpoint_seconds: float,
+        identity: dict[str, Any],
+    ) -> None:
         self.run, self.lock, self.log, self.stop = run, lock, log, stop
-        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds, self.identity = checkpoint_seconds, identity
         self.saved_at = time.monotonic()
         self.waiting: list[Step] = []
 
@@ -137,5 +148,5 @@ class Recorder:
         """Writes a checkpoint now."""
         self.read_steps()
         self.lock.check()
-        save(self.run.checkpoints, place, tree, self.log.flush(sync=True))
+        save(self.run.checkpoints, place, {"identity": self.identity, "state": tree}, self.log.flush(sync=True))
         self.saved_at = time.monotonic()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metanas.api.documents import final_space, read_document
 from metanas.errors import RunError
-from metanas.exporters import load_weights
+from metanas.exporters import Source, load_weights, write
 from metanas.network import OPS, Maker, Network, derived
 from metanas.run import RunFolder, read_events, summarise
 from metanas.space import Architecture, Space, space_from_json
@@ -113,19 +114,13 @@ class Run:
         """Everything that happened so far."""
         return read_events(self.folder.events).events
 
-    def result(self, ops: Mapping[str, Maker] = OPS) -> Result:
-        """The result. Raises RunError while there is none."""
-        data = self.folder.read_result()
-        if data is None:
-            raise RunError(
-                f"{self.path} has no result yet ({self.status}); resume it: metanas resume {self.folder.name}"
-            )
-        document = self.folder.read_recipe()
-        return make_result(self.folder, data, document, ops)
+    def result(self, ops: Mapping[str, Maker] | None = None) -> Result:
+        """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
+        return result_of(self.folder, ops)
 
     def resume(self, **handed: Any) -> Result:
         """Goes on from the last checkpoint; arguments as in `metanas.resume`."""
-        from metanas.api.functions import resume
+        from metanas.api.functions import resume  # it gives a Result, and so stands above
 
         return resume(self.folder.path, **handed)
 
@@ -155,6 +150,37 @@ def make_result(
     )
 
 
-def final_space(folder: RunFolder, document: Mapping[str, Any]) -> Space:
-    """The space of the networks that were trained from scratch."""
-    return space_from_json(document.get("final_space") or folder.read_space())
+def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Result:
+    """The result of a run. RunError where there is none yet, or where it needs the user's own operations."""
+    data = folder.read_result()
+    if data is None:
+        status = summarise(folder.path).status
+        raise RunError(f"{folder.path} has no result yet ({status}); resume it: metanas resume {folder.name}")
+    document = read_document(folder)
+    if ops is None and "ops" in document["handed"]:
+        raise RunError(
+            f"{folder.path} was made with your own ops; hand them over again: metanas.load_run(...).result(ops=...)"
+        )
+    try:
+        return make_result(folder, data, document, ops or OPS)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
+
+
+def write_network(
+    result: Result, folder: str | Path, formats: tuple[str, ...], *, force: bool = False
+) -> tuple[Path, ...]:
+    """The network of a result as files; see `metanas.export`."""
+    facts = {name: getattr(result, name) for name in ("classes", "mean", "std", "pixels")}
+    source = _source(result.architecture, result.space.name, facts)
+    return write(result.network, source, folder=folder, formats=formats, force=force)
+
+
+def source_of(data: Mapping[str, Any], space: str, document: Mapping[str, Any]) -> Source:
+    """What exporters need to know, from the content of result.json and recipe.json."""
+    return _source(Architecture.from_json(data["architecture"], data["key"]), space, document["data"])
+
+
+def _source(architecture: Architecture, space: str, facts: Mapping[str, Any]) -> Source:
+    classes, mean, std, pixels = (tuple(facts[name]) for name in ("classes", "mean", "std", "pixels"))
+    return Source(architecture, space, classes, mean, std, pixels)

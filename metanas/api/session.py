@@ -9,37 +9,20 @@ A checkpoint names its phase and holds what the phase needs; everything else is 
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
 from typing import Any
 
 import numpy as np
-import torch
 
 from metanas import __version__
+from metanas.api.documents import SCHEMA
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
-from metanas.errors import InterruptedSearchError, MetanasError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, ValueSearch
 from metanas.network import Network
 from metanas.recipe.tables import make_training
-from metanas.run.checkpoints import Checkpoint
 from metanas.space import Architecture
 from metanas.space.canonical import reads_input
-
-SCHEMA = 1
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
-        "metanas": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 class Session:
@@ -48,45 +31,28 @@ class Session:
     def __init__(self, parts: Parts, recorder: Recorder) -> None:
         self.parts, self.recorder = parts, recorder
         self.architecture: Architecture | None = None
-        self.search_seconds = 0.0
+        self.search_seconds, self.steps = 0.0, 0
         self.done: list[dict[str, Any]] = []
         self.weights: dict[str, Any] | None = None
         self.place = 0
 
-    def run(self, checkpoint: Checkpoint | None) -> tuple[dict[str, Any], Network]:
+    def run(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         """Works to the end; gives the result's data and the trained network.
+
+        Args:
+            tree: what a checkpoint held; None: from the beginning.
 
         Raises:
             InterruptedSearchError: it was asked to stop; the checkpoint is written.
-            MetanasError: what went wrong; the log says so too.
+            MetanasError: what went wrong.
         """
-        self.recorder.log.write(
-            "begin",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            resumed=checkpoint is not None,
-            step=0 if checkpoint is None else checkpoint.step,
-            versions=versions(),
-        )
-        try:
-            result = self._work(None if checkpoint is None else checkpoint.tree)
-        except InterruptedSearchError as stop:
-            self.recorder.log.write("end", status="interrupted", message=str(stop))
-            raise
-        except MetanasError as error:
-            self.recorder.log.write("end", status="failed", message=str(error))
-            raise
-        return result
-
-    def _work(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         if tree is None or tree["phase"] == "search":
             self._search(None if tree is None else tree["search"])
-            training = None
-        else:
-            self.architecture = self.parts.space.architecture(tree["architecture"])
-            self.search_seconds, self.place = tree["search_seconds"], tree["place"]
-            self.done, self.weights, training = list(tree["done"]), tree["weights"], tree["training"]
-        return self._train(training)
+            return self._train(None)
+        self.architecture = self.parts.space.architecture(tree["architecture"])
+        self.search_seconds, self.steps, self.place = tree["search_seconds"], tree["steps"], tree["place"]
+        self.done, self.weights = list(tree["done"]), tree["weights"]
+        return self._train(tree["training"])
 
     def _search(self, state: dict[str, Any] | None) -> None:
         search = self.parts.search()
@@ -96,8 +62,8 @@ class Session:
             self._by_gradient(search)
         else:
             self._by_value(search)
-        self.architecture = search.derive()
-        self.search_seconds = self.recorder.log.elapsed
+        self.architecture = self.parts.space.architecture(search.derive())
+        self.search_seconds, self.steps = self.recorder.log.elapsed, search.step
         self.place = search.step + 1
         if not reads_input(self.parts.space.derive(self.architecture, outputs=1)):
             self.recorder.say(
@@ -123,6 +89,7 @@ class Session:
             "phase": "training",
             "architecture": self.architecture.to_json(),
             "search_seconds": self.search_seconds,
+            "steps": self.steps,
             "place": self.place,
             "done": self.done,
             "weights": self.weights,
@@ -193,4 +160,6 @@ class Session:
             "random": others,
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),
+            "steps": self.steps,
+            **({"epochs": self.parts.recipe.search.epochs} if self.parts.by_gradient else {}),
         }

@@ -17,9 +17,12 @@ class Stop:
         self.signal: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = number
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
+        else:
+            raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from metanas import __version__
-from metanas.cli.guard import guarded, say
+from metanas.cli.guard import guarded, put, say
+from metanas.errors import SpaceError
 
 app = typer.Typer(
     name="metanas",
@@ -23,7 +24,6 @@ app = typer.Typer(
 
 RunName = Annotated[str, typer.Argument(help="Name or path of a run.", show_default=False)]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]
-Maybe = typer.Option(show_default=False)
 
 
 def main() -> None:
@@ -77,6 +77,10 @@ def search(
     """Search an architecture, train it and random ones from scratch, and write a run folder."""
     from metanas.recipe import Recipe, override, parse_setting, read, read_toml
 
+    base = read_toml(recipe) if recipe else Recipe().to_json()
+    section = base.get("space", {})
+    if space is not None and space != (section.get("name") if isinstance(section, dict) else None):
+        base["space"] = {"name": space}  # another space has other options
     changes = dict(parse_setting(text) for text in settings or [])
     given: dict[str, Any] = {
         "data.source": data,
@@ -88,9 +92,6 @@ def search(
         "threads": threads,
     }
     changes |= {path: value for path, value in given.items() if value is not None}
-    base = read_toml(recipe) if recipe else Recipe().to_json()
-    if space is not None and space != base.get("space", {}).get("name"):
-        base = override(base, {"space.name": space, "space.options": {}})
     whole = read(override(base, changes))
     if print_recipe:
         print(whole.to_toml(), end="")
@@ -102,7 +103,14 @@ def search(
 
 @app.command()
 @guarded
-def resume(run: RunName, plain: Plain = False) -> None:
+def resume(
+    run: RunName,
+    data: Annotated[
+        str | None, typer.Option(help="Where the same data are now, if they were moved.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Another device; not bit-exact then.", show_default=False)] = None,
+    plain: Plain = False,
+) -> None:
     """Go on with a run from its last checkpoint."""
     from metanas.run import RunFolder, summarise
 
@@ -111,7 +119,7 @@ def resume(run: RunName, plain: Plain = False) -> None:
 
     if finished:
         say(f"{run} is already finished; nothing was changed")
-    _print_result(run_resume(run, view=None if finished else _view(plain)))
+    _print_result(run_resume(run, data=data, device=device, view=None if finished else _view(plain)))
 
 
 @app.command()
@@ -133,7 +141,11 @@ def watch(run: RunName) -> None:
     from metanas.run import RunFolder
     from metanas.ui import watch
 
-    watch(RunFolder.open(run).path)
+    folder = RunFolder.open(run)
+    try:
+        watch(folder.path)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -160,7 +172,7 @@ def stop(run: RunName) -> None:
         say(f"{run} is not running ({status}); nothing to stop")
         raise typer.Exit(1)
     ask(folder.path, "stop")
-    print(f"asked {run} to stop; it will write a checkpoint first")
+    put(f"asked {run} to stop; it will write a checkpoint first")
 
 
 @app.command()
@@ -175,10 +187,10 @@ def export(
 ) -> None:
     """Write the network found to files that need metanas no more."""
     from metanas.api import export as run_export
-    from metanas.api.functions import RUN_FORMATS
 
-    for path in run_export(run, to, tuple(format or RUN_FORMATS), force=force):
-        print(path)
+    given = {"formats": tuple(format)} if format else {}
+    for path in run_export(run, to, force=force, **given):
+        put(str(path))
 
 
 @app.command()
@@ -191,17 +203,28 @@ def spaces(
     ] = None,
 ) -> None:
     """List the search spaces, or draw one."""
-    from metanas.recipe.spaces import defaults, list_spaces, load_space, summary
+    from metanas.recipe import parse_setting
+    from metanas.recipe.spaces import list_spaces, load_space
     from metanas.space import draw_space
 
     if name is None:
         for found, path in list_spaces().items():
-            options = " ".join(f"{k}={v}" for k, v in defaults(path).items())
-            print(f"{found}  {options}\n    {summary(path)}")
+            for line in _listed(found, path):
+                put(line)
         return
-    from metanas.recipe.recipe import parse_setting
+    for line in draw_space(load_space(name, **dict(parse_setting(text) for text in settings or []))).splitlines():
+        put(line)
 
-    print(draw_space(load_space(name, **dict(parse_setting(text) for text in settings or []))))
+
+def _listed(name: str, path: Path) -> tuple[str, ...]:
+    """A space in the list; one file that cannot be loaded does not hide the others."""
+    from metanas.recipe.spaces import describe_space
+
+    try:
+        space = describe_space(path)
+    except SpaceError as error:
+        return name, f"    error: {error}"
+    return " ".join([f"{name} ", *(f"{k}={v}" for k, v in space.options.items())]), f"    {space.summary}"
 
 
 def _view(plain: bool) -> Any:
@@ -212,7 +235,10 @@ def _view(plain: bool) -> Any:
 
 def _print_result(result: Any) -> None:
     beside = "" if result.random_accuracy is None else f", random networks {result.random_accuracy:.2%}"
-    print(f"found     {result.architecture}")
-    print(f"accuracy  {result.test_accuracy:.2%} on test{beside}")
-    print(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
-    print(f"files     {result.run}/network.py, network.safetensors, architecture.json")
+    files = [
+        name for name in ("network.py", "network.safetensors", "architecture.json") if (result.run / name).exists()
+    ]
+    put(f"found     {result.architecture}")
+    put(f"accuracy  {result.test_accuracy:.2%} on test{beside}")
+    put(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
+    put(f"files     {result.run}/{', '.join(files)}")

@@ -1,32 +1,33 @@
-"""A recipe: everything a run needs, as one frozen value that is validated with all its mistakes at once.
+"""A recipe: everything a run needs, as one frozen value.
 
     [space]       name, options
     [data]        source, sizes of the splits, augmentation
     [search]      controller and its options, estimator, how the supernet is trained
     [evaluation]  how the derived network and random ones beside it are trained from scratch
-    seed, device, threads
+    seed, device, threads, checkpoint_seconds
 
-It is read from TOML, overridden by dotted paths (`search.epochs`), printed as TOML, and kept as JSON in the run.
+It is read from TOML (`reading`), overridden by dotted paths (`search.epochs`), printed as TOML, and kept as JSON in
+the run. What is left out has the value that stands here.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+import re
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from metanas.errors import RecipeError, nearest
-
-Value = bool | int | float | str
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Value = bool | int | Finite | str
 Options = dict[str, Value]
 Size = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+USUAL_SPACE = "nasbench201"
+USUAL_OPTIONS: Options = {"channels": 8, "cells": 1}
 
 
 class Section(BaseModel):
@@ -36,10 +37,22 @@ class Section(BaseModel):
 
 
 class SpaceRecipe(Section):
-    """`name`: of a space file, or its path; None where a Space was handed over. `options`: its arguments."""
+    """`name`: of a space file, or its path; None where a Space was handed over. `options`: its arguments.
 
-    name: str | None = "nasbench201"
-    options: Options = {"channels": 8, "cells": 1}
+    What is left out of the usual space's options is as here, which suits a minute on a CPU; other spaces have their own
+    defaults.
+    """
+
+    name: str | None = USUAL_SPACE
+    options: Options = USUAL_OPTIONS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("options", {}), dict):
+            return data
+        usual = USUAL_OPTIONS if data.get("name", USUAL_SPACE) == USUAL_SPACE else {}
+        return {**data, "options": {**usual, **data.get("options", {})}}
 
 
 class DataRecipe(Section):
@@ -56,13 +69,17 @@ class DataRecipe(Section):
 
 
 class SearchRecipe(Section):
-    """`budget`: evaluations of a controller that needs values; the rest is of `loop.Schedule`, where it is explained."""
+    """The search; what is not said here is of `loop.Schedule`, where it is explained.
+
+    `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
+    of `value_epochs` epochs.
+    """
 
     controller: str = "drnas"
     options: Options = {}
     estimator: str = "first_order"
     epochs: Whole = 30
-    warmup: Annotated[int, Field(ge=0)] = 5
+    warmup: Annotated[int, Field(ge=0)] | None = None
     batch_size: Whole = 64
     lr: Rate = 0.1
     lr_end: Part = 0.001
@@ -74,10 +91,21 @@ class SearchRecipe(Section):
     budget: Whole = 20
     value_epochs: Whole = 5
 
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs in which only the weights are trained.
+
+        >>> [SearchRecipe(epochs=epochs).warmup_epochs for epochs in (3, 30, 50)], SearchRecipe(warmup=2).warmup_epochs
+        ([0, 5, 8], 2)
+        """
+        return self.epochs // 6 if self.warmup is None else self.warmup
+
 
 class EvaluationRecipe(Section):
-    """Training from scratch; `random`: how many random architectures stand beside; `space`: other options of the
-    space.
+    """Training from scratch, as in `evaluation.Training`.
+
+    `random`: how many random architectures stand beside; `space`: options of the space that differ from the search's,
+    as more channels.
     """
 
     epochs: Whole = 15
@@ -92,7 +120,11 @@ class EvaluationRecipe(Section):
 
 
 class Recipe(Section):
-    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `checkpoint_seconds`: time between two."""
+    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `checkpoint_seconds`: time between two.
+
+    >>> Recipe().search.controller
+    'drnas'
+    """
 
     space: SpaceRecipe = SpaceRecipe()
     data: DataRecipe = DataRecipe()
@@ -104,116 +136,13 @@ class Recipe(Section):
     checkpoint_seconds: Part = 15.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, `read_recipe`'s argument.
-
-        >>> read(Recipe().to_json()) == Recipe()
-        True
-        """
+        """Plain data, `read`'s argument."""
         return self.model_dump(mode="json")
 
     def to_toml(self) -> str:
-        """TOML text that reads back to the same recipe; what is None is left out."""
-        return tomli_w.dumps(_without_none(self.to_json()))
-
-
-def read(data: Mapping[str, Any]) -> Recipe:
-    """The recipe of plain data.
-
-    Raises:
-        RecipeError: with every mistake at once, each with its path and, for an unknown key, the nearest known one.
-
-    >>> try:
-    ...     read({"search": {"epochs": 0, "epohcs": 3}})
-    ... except RecipeError as error:
-    ...     print("\\n".join(error.problems))
-    search.epochs: should be greater than or equal to 1, got 0
-    search.epohcs: unknown key; did you mean "epochs"?
-    """
-    try:
-        return Recipe.model_validate(_tuples(data))
-    except ValidationError as error:
-        raise RecipeError(_problems(error)) from None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The plain data of a TOML file. Raises RecipeError where it is missing, not TOML, or empty."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError([f"{path}: {error.strerror}; give the path of a TOML file"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path}: not TOML ({error})"]) from None
-    if not data:
-        raise RecipeError([f"{path}: the recipe is empty; `metanas search --print-recipe` writes a whole one"])
-    return data
-
-
-def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `data` with values set by dotted paths.
-
-    Raises:
-        RecipeError: a path goes through something that is no section.
-
-    >>> override({"search": {"epochs": 3}}, {"search.epochs": 5, "seed": 1})
-    {'search': {'epochs': 5}, 'seed': 1}
-    """
-    result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
-    for path, value in changes.items():
-        *sections, key = path.split(".")
-        at = result
-        for section in sections:
-            inner = at.get(section, {})
-            if not isinstance(inner, Mapping):
-                raise RecipeError([f"{path}: {section} is no section but {inner!r}"])
-            at[section] = dict(inner)
-            at = at[section]
-        at[key] = value
-    return result
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """`search.lr=0.1` as a path and a value; a value that is not TOML is a word.
-
-    >>> parse_setting("search.lr=0.1"), parse_setting("search.controller=darts"), parse_setting("data.augment=['flip']")
-    (('search.lr', 0.1), ('search.controller', 'darts'), ('data.augment', ['flip']))
-    """
-    path, mark, value = text.partition("=")
-    if not mark or not path.strip():
-        raise RecipeError([f"{text!r}: expected path=value, as in search.epochs=50"])
-    try:
-        return path.strip(), tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        return path.strip(), value.strip()
-
-
-def _problems(error: ValidationError) -> list[str]:
-    rows: dict[str, str] = {}
-    for problem in error.errors():
-        path = [str(p) for p in problem["loc"] if p not in ("constrained-int", "constrained-float")]
-        where = ".".join(path)
-        if problem["type"] == "extra_forbidden":
-            rows[where] = f"{where}: unknown key{nearest(path[-1], _keys(path[:-1]))}"
-        elif where not in rows:
-            message = problem["msg"].removeprefix("Input ").replace("Value error, ", "")
-            rows[where] = f"{where}: {message}, got {problem['input']!r}"
-    return [rows[k] for k in sorted(rows)]
-
-
-def _keys(path: list[str]) -> list[str]:
-    section: type[BaseModel] = Recipe
-    for key in path:
-        kind = section.model_fields[key].annotation
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return []
-        section = kind
-    return list(section.model_fields)
-
-
-def _tuples(data: Any) -> Any:
-    """Lists as tuples (JSON and TOML know only lists), and whole numbers stay whole."""
-    if isinstance(data, Mapping):
-        return {k: _tuples(v) for k, v in data.items()}
-    return tuple(data) if isinstance(data, list) else data
+        """ASCII TOML text that reads back to the same recipe. What is None is left out, as TOML has no word for it."""
+        text = tomli_w.dumps(_without_none(self.to_json()))
+        return re.sub(r"[^\x00-\x7f]", lambda letter: f"\\U{ord(letter[0]):08x}", text)  # stands in quotes, always
 
 
 def _without_none(data: Any) -> Any:

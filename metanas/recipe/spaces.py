@@ -2,9 +2,9 @@
 
 A space file is a small Python file with a function `space(**options) -> Space`. It is looked for
 
-    as a path          when the name ends in .py or has a separator
-    METANAS_SPACES     folders of the user's own, separated as in PATH
-    beside the package the packaged copy, or the checkout's `search_spaces/`
+    as a path            when the name ends in .py or has a separator
+    in METANAS_SPACES    folders of the user's own, separated as in PATH
+    beside the package   the packaged copy, or the checkout's `search_spaces/`
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import importlib.util
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import metanas
-from metanas.errors import SpaceError, nearest
+from metanas.errors import MetanasError, SpaceError, nearest
 from metanas.space import Space
 
 
@@ -73,39 +74,66 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
     path = find_space(str(name))
     make = _function(path)
     known = inspect.signature(make).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     for key in options:
-        if key not in known:
+        if key not in known and not takes_any:
             raise SpaceError(f"space {path.stem!r} has no option {key!r}{nearest(key, known)}")
     try:
         space = make(**options)
-    except TypeError as error:
-        raise SpaceError(f"space {path.stem!r} with options {options}: {error}") from error
+    except MetanasError:
+        raise
+    except Exception as error:  # somebody's own code may raise anything
+        raise SpaceError(f"space {path.stem!r} with options {options}: {_reason(error)}") from error
     if not isinstance(space, Space):
         raise SpaceError(f"{path}: space() must return a Space, got {type(space).__name__}")
     return space
 
 
-def summary(path: Path) -> str:
-    """The first line of a space file's docstring."""
-    doc = inspect.getdoc(_module(path)) or ""
-    return doc.splitlines()[0] if doc else ""
+@dataclass(frozen=True)
+class SpaceFile:
+    """What a listing says of a space file: the first line of its docstring, and its options with their defaults."""
+
+    summary: str
+    options: dict[str, Any]
 
 
-def defaults(path: Path) -> dict[str, Any]:
-    """The options of a space file and their defaults."""
-    return {k: p.default for k, p in inspect.signature(_function(path)).parameters.items()}
+def describe_space(path: Path) -> SpaceFile:
+    """Reads a space file without building its space. Raises SpaceError for a file that cannot be loaded.
+
+    >>> describe_space(find_space("nasbench201")).options
+    {'channels': 16, 'cells': 5}
+    """
+    module = _module(path)
+    options = {k: p.default for k, p in inspect.signature(_function_of(module, path)).parameters.items()}
+    doc = inspect.getdoc(module) or ""
+    return SpaceFile(doc.partition("\n")[0], options)
 
 
 def _module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"metanas_space_{path.stem}", path)
     assert spec is not None and spec.loader is not None  # a .py path always has both
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except MetanasError:
+        raise
+    except Exception as error:  # somebody's own code may raise anything
+        raise SpaceError(f"{path} cannot be loaded: {_reason(error)}") from error
     return module
 
 
 def _function(path: Path) -> Callable[..., Any]:
-    function = getattr(_module(path), "space", None)
+    return _function_of(_module(path), path)
+
+
+def _function_of(module: Any, path: Path) -> Callable[..., Any]:
+    function = getattr(module, "space", None)
     if not callable(function):
         raise SpaceError(f"{path}: a space file needs a function space(**options) -> Space")
     return function  # type: ignore[no-any-return]
+
+
+def _reason(error: Exception) -> str:
+    """The kind and the first line of an error."""
+    line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

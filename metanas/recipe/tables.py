@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from metanas.bilevel import Estimator, FiniteDifference, FirstOrder, Unrolled
-from metanas.controllers import Controller, Darts, DrNas, RandomSearch
+from metanas.controllers import Controller, Darts, DrNas, GradientController, RandomSearch
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, nearest
 from metanas.evaluation import Training
@@ -43,7 +44,36 @@ def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
     ]
     if problems:
         raise RecipeError(problems)
-    return kind(**options)
+    controller = kind(**options)
+    if isinstance(controller, GradientController):
+        try:
+            controller.optimizer([torch.zeros(1)])
+        except ValueError as error:
+            raise RecipeError([f"search.options: {name} cannot be with {dict(options)} ({error})"]) from None
+    return controller
+
+
+def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = True) -> None:
+    """RecipeError with every name and option at once that the tables do not know.
+
+    Args:
+        controller, estimator: whether they are named at all; False where objects stand in their place.
+    """
+    section = recipe.search
+    makers: list[Callable[[], object]] = [lambda: make_device(recipe.device)]
+    makers += [partial(make_augmentation, words) for words in recipe.data.augment or ()]
+    if controller:
+        makers.append(lambda: make_controller(section.controller, section.options))
+    if estimator:
+        makers.append(lambda: make_estimator(section.estimator))
+    problems: list[str] = []
+    for make in makers:
+        try:
+            make()
+        except RecipeError as error:
+            problems += error.problems
+    if problems:
+        raise RecipeError(sorted(problems))
 
 
 def controller_name(controller: Controller) -> tuple[str, dict[str, Any]] | None:
@@ -74,7 +104,7 @@ def make_augmentation(words: str) -> Augmentation:
     >>> make_augmentation("crop 2")
     Crop(padding=2)
     """
-    name, *numbers = words.split()
+    name, *numbers = words.split() or [""]
     if name not in AUGMENTATIONS:
         raise RecipeError([f"data.augment: unknown name {name!r}{nearest(name, AUGMENTATIONS)}"])
     try:
@@ -88,8 +118,6 @@ def make_augmentation(words: str) -> Augmentation:
 def make_data(recipe: Recipe, source: Any = None) -> Data:
     """The data of a recipe, or what `source` holds, split as the recipe says."""
     section = recipe.data
-    if isinstance(source, Data):
-        return source
     augment = None if section.augment is None else tuple(map(make_augmentation, section.augment))
     return load_data(
         section.source if source is None else source,
@@ -104,7 +132,7 @@ def make_data(recipe: Recipe, source: Any = None) -> Data:
 def make_schedule(recipe: Recipe) -> Schedule:
     """How the supernet is trained."""
     names = {f.name for f in dataclasses.fields(Schedule)}
-    section = recipe.search.model_dump()
+    section = recipe.search.model_dump() | {"warmup": recipe.search.warmup_epochs}
     return Schedule(**{k: v for k, v in section.items() if k in names})
 
 

@@ -1,0 +1,156 @@
+"""recipe.json: what a run was started with, and whether that is still the same when it goes on.
+
+A checkpoint holds the run's *identity*: everything that decides its numbers, as plain data. A run is resumed only where
+the identity of what is in the folder, and of what is handed over, equals that of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from metanas import __version__
+from metanas.api.parts import Parts
+from metanas.data import Data
+from metanas.errors import RecipeError, RunError
+from metanas.recipe import Recipe, override, read
+from metanas.run import RunFolder, dump_json, parse_json
+from metanas.space import Space, space_from_json, space_to_json
+
+SCHEMA = 1
+FREE = ("device", "threads", "checkpoint_seconds")
+"""What of a recipe may change on the way: where and how often, not what. The first two may cost bit-exactness."""
+KEYS = ("recipe", "data", "handed", "versions")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {
+        "metanas": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def surroundings(data: Data) -> dict[str, Any]:
+    """Everything beside the identity that a result depends on bit for bit."""
+    return {**versions(), "threads": torch.get_num_threads(), "device": str(data.device)}
+
+
+def document_of(parts: Parts) -> dict[str, Any]:
+    """The content of recipe.json. RunError where it holds something that JSON has no word for."""
+    same = parts.final_space is parts.space
+    document = {
+        "schema": SCHEMA,
+        "metanas": __version__,
+        "versions": surroundings(parts.data),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": parts.recipe.to_json(),
+        "data": facts_of(parts.data),
+        "handed": parts.handed.described(),
+        "final_space": None if same else space_to_json(parts.final_space),
+    }
+    dump_json(document)
+    return document
+
+
+def read_document(folder: RunFolder) -> dict[str, Any]:
+    """recipe.json of a run. RunError where it is missing, damaged or of a newer version."""
+    document = folder.read_recipe()
+    for key in KEYS:
+        if not isinstance(document.get(key), dict):
+            raise RunError(f"{folder.file('recipe.json')} is damaged: {key!r} is missing; a run needs all of it")
+    return document
+
+
+def read_settings(folder: RunFolder, document: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run, with changes by dotted path. RecipeError names the file."""
+    try:
+        return read(override(document["recipe"], changes))
+    except RecipeError as error:
+        raise RecipeError([f"{folder.file('recipe.json')}: {problem}" for problem in error.problems]) from None
+
+
+def final_space(folder: RunFolder, document: Mapping[str, Any]) -> Space:
+    """The space of the networks that were trained from scratch."""
+    return space_from_json(document.get("final_space") or folder.read_space())
+
+
+def facts_of(data: Data) -> dict[str, Any]:
+    """What a run says of its data."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "sizes": data.sizes,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "pixels": list(data.pixels),
+        "augment": [str(a) for a in data.augment],
+    }
+
+
+def identity_of(parts: Parts) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain data for a checkpoint."""
+    facts = facts_of(parts.data)
+    recipe = {name: value for name, value in parts.recipe.to_json().items() if name not in FREE}
+    identity: dict[str, Any] = parse_json(
+        dump_json(
+            {
+                **recipe,
+                "space.json": _space_identity(parts.space),
+                "final_space": None if parts.final_space is parts.space else _space_identity(parts.final_space),
+                "data handed over": {k: facts[k] for k in ("fingerprint", "classes", "shape", "sizes", "augment")},
+                "handed": parts.handed.described(),
+            }
+        )
+    )
+    return identity
+
+
+def _space_identity(space: Space) -> dict[str, Any]:
+    """The choices in words; the graph, which may be large, by its hash."""
+    data = space_to_json(space)
+    digest = hashlib.sha256(dump_json([data["graph"], data["limits"]]).encode("ascii")).hexdigest()
+    choices = {choice.pop("name"): choice for choice in data["choices"]}
+    return {"settings": data["settings"], "template": data["template"], "choices": choices, "graph": digest[:16]}
+
+
+def refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any]) -> None:
+    """RunError that shows what differs between the identity in a checkpoint and the one of what was handed over."""
+    found = list(differences(before, now))
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise RunError(f"{folder.path} was changed since its checkpoint: {shown}; undo that, or start a new run")
+
+
+def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """The places where two plain values differ.
+
+    >>> list(differences({"search": {"epochs": 3, "lr": 0.1}}, {"search": {"epochs": 5, "lr": 0.1}}))
+    ['search.epochs was 3, is 5']
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            where = f"{path}.{key}" if path else str(key)
+            if key not in before:
+                yield f"{where} is new"
+            elif key not in now:
+                yield f"{where} is missing"
+            else:
+                yield from differences(before[key], now[key], where)
+    elif before != now or type(before) is not type(now):
+        yield f"{path} was {_short(before)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else dump_json(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

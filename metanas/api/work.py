@@ -1,0 +1,147 @@
+"""A run at work: what can be wrong is found before a folder is made; then lock, log, view, session, files, end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metanas.api.documents import document_of, identity_of, refuse_difference, surroundings, versions
+from metanas.api.parts import Handed, Parts
+from metanas.api.recorder import Recorder
+from metanas.api.result import Result, make_result, source_of
+from metanas.api.session import Session
+from metanas.api.signals import graceful
+from metanas.errors import InterruptedSearchError, RecipeError, RunError
+from metanas.exporters import write
+from metanas.network import OPS
+from metanas.recipe import Recipe
+from metanas.recipe.spaces import load_space
+from metanas.recipe.tables import check_names, make_data, make_device
+from metanas.run import EventWriter, Lock, RunFolder
+from metanas.run.checkpoints import Checkpoint, load
+from metanas.space import Space, space_to_json
+
+View = Callable[[Path], AbstractContextManager[Any]]
+"""From a run folder to a context in which the run is shown."""
+
+RUN_FORMATS = ("json", "safetensors", "python")
+OWN_FORMATS = ("json", "safetensors")
+"""What is written where the user's own modules are in the network: those have no text that could stand alone."""
+
+
+def prepare(recipe: Recipe, space: Space | None, data: Any, handed: Handed) -> Parts:
+    """The parts of a new run. Everything that can be wrong with a recipe is found here, before a folder is made.
+
+    Args:
+        space: None where the recipe names it.
+        data: None where the recipe names it.
+
+    Raises:
+        RecipeError, SpaceError, DataError: as `metanas.search` says.
+    """
+    check_names(recipe, controller=handed.controller is None, estimator=handed.estimator is None)
+    built = load_space(recipe.space.name or "", **recipe.space.options) if space is None else space
+    last = built
+    if recipe.evaluation.space:
+        if recipe.space.name is None:
+            raise RecipeError(["evaluation.space: needs a space by name, and a Space was handed over"])
+        last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
+    found = make_data(recipe, data).to(make_device(recipe.device))
+    parts = Parts(recipe, built, last, found, handed)
+    parts.check()
+    return parts
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """torch's CPU threads inside the block; None leaves them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def begin(parts: Parts, make_folder: Callable[[], RunFolder], view: View | None) -> Result:
+    """A new run, from its folder to its result."""
+    document, space = document_of(parts), space_to_json(parts.space)
+    folder = make_folder()
+    with folder.lock() as lock, EventWriter(folder.events) as log:
+        folder.write_space(space)
+        folder.write_recipe(document)
+        return _work(folder, parts, view, lock, log, None)
+
+
+def go_on(parts: Parts, folder: RunFolder, view: View | None) -> Result:
+    """A run from its last checkpoint to its result.
+
+    Raises:
+        RunError: it is in use, or not what it was when the checkpoint was written.
+    """
+    with folder.lock() as lock, EventWriter(folder.events) as log:
+        checkpoint = load(folder.checkpoints)
+        if checkpoint is not None:
+            refuse_difference(folder, checkpoint.tree["identity"], identity_of(parts))
+        return _work(folder, parts, view, lock, log, checkpoint)
+
+
+def _work(
+    folder: RunFolder, parts: Parts, view: View | None, lock: Lock, log: EventWriter, checkpoint: Checkpoint | None
+) -> Result:
+    with view(folder.path) if view else nullcontext(), graceful() as stop:
+        recorder = Recorder(folder, lock, log, stop, parts.recipe.checkpoint_seconds, identity_of(parts))
+        log.write(
+            "begin",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            resumed=checkpoint is not None,
+            step=0 if checkpoint is None else checkpoint.step,
+            versions=versions(),
+        )
+        with _ending(log):
+            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, parts, checkpoint)):
+                recorder.say(note, "warning")
+            data, network = Session(parts, recorder).run(None if checkpoint is None else checkpoint.tree["state"])
+            document = folder.read_recipe()
+            formats = RUN_FORMATS if parts.handed.ops is None else OWN_FORMATS
+            source = source_of(data, parts.space.name, document)
+            write(network, source, folder=folder.path, formats=formats, force=True)
+            folder.write_result(data)  # last: where there is a result, its files are there
+    return make_result(folder, data, document, parts.handed.ops or OPS)
+
+
+@contextlib.contextmanager
+def _ending(log: EventWriter) -> Iterator[None]:
+    """Writes how the run ended into its log; an error stays the one that is raised, also where that fails."""
+    try:
+        yield
+    except BaseException as error:
+        asked = isinstance(error, InterruptedSearchError | KeyboardInterrupt | SystemExit)
+        message = str(error) if isinstance(error, Exception) else "stopped at once"
+        with contextlib.suppress(RunError):
+            log.write("end", status="interrupted" if asked else "failed", message=message)
+        raise
+    log.write("end", status="finished", message="")
+
+
+def _notes(folder: RunFolder, parts: Parts, checkpoint: Checkpoint | None) -> list[str]:
+    """What a resumed run should know: damage that was passed over, and why it may not be bit-exact."""
+    if checkpoint is None:
+        return []
+    before, now = folder.read_recipe()["versions"], surroundings(parts.data)
+    return [
+        *checkpoint.warnings,
+        *(
+            f"{name} was {value}, is {now.get(name)}: the result need not be bit-exact"
+            for name, value in before.items()
+            if now.get(name) != value
+        ),
+    ]
