@@ -115,6 +115,25 @@ class ValueController(Controller):
         """The best architecture so far. Raises SpaceError before the first finite value."""
 
 
+def by_rows(function: Callable[[Tensor], Tensor], omega: Omega) -> Omega:
+    """A function of rows (choices, candidates) -> the same shape, applied to all choices of equal length at once.
+
+    A choice has a handful of numbers, so the time goes into the number of calls: one row at a time, the relaxation of
+    NAS-Bench-201 and its derivative take some per cent of a step on a small supernet.
+
+    >>> by_rows(lambda rows: rows / rows.sum(-1, keepdim=True), {"a": torch.tensor([1.0, 3.0]), "b": torch.ones(1)})
+    {'a': tensor([0.2500, 0.7500]), 'b': tensor([1.])}
+    """
+    groups: dict[int, list[str]] = {}
+    for name, row in omega.items():
+        groups.setdefault(len(row), []).append(name)
+    found: Omega = {}
+    for names in groups.values():
+        rows = function(torch.stack([omega[name] for name in names]))
+        found.update(zip(names, rows.unbind(), strict=True))
+    return {name: found[name] for name in omega}
+
+
 def small_random(space: Space, scale: float, *, generator: torch.Generator) -> Omega:
     """`scale` times standard normal numbers for every choice of one of n.
 

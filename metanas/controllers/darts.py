@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metanas.controllers.base import Evaluate, GradientController, Omega, small_random
+from metanas.controllers.base import Evaluate, GradientController, Omega, by_rows, small_random
 from metanas.controllers.derivation import strongest
 from metanas.space import Architecture, Space
 
@@ -38,10 +38,11 @@ class Darts(GradientController):
         return small_random(space, self.scale, generator=generator)
 
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        return {name: torch.softmax(x, -1) for name, x in omega.items()}
+        return by_rows(_softmax, omega)
 
     def expected(self, omega: Omega) -> dict[str, Tensor]:
-        return {name: torch.softmax(x.detach(), -1) for name, x in omega.items()}
+        with torch.no_grad():
+            return by_rows(_softmax, omega)
 
     def penalty(self, omega: Omega) -> Tensor:
         return torch.zeros(())
@@ -51,3 +52,7 @@ class Darts(GradientController):
 
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         return strongest(space, self.expected(omega))
+
+
+def _softmax(rows: Tensor) -> Tensor:
+    return torch.softmax(rows, -1)

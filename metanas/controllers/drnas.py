@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metanas.controllers.base import Evaluate, GradientController, Omega, small_random
+from metanas.controllers.base import Evaluate, GradientController, Omega, by_rows, small_random
 from metanas.controllers.derivation import strongest
 from metanas.space import Architecture, Space
 
@@ -44,14 +44,11 @@ class DrNas(GradientController):
         return small_random(space, self.scale, generator=generator)
 
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        return {name: dirichlet(F.elu(x) + 1, generator=generator) for name, x in omega.items()}
+        return by_rows(lambda rows: dirichlet(_concentration(rows), generator=generator), omega)
 
     def expected(self, omega: Omega) -> dict[str, Tensor]:
-        means = {}
-        for name, x in omega.items():
-            concentration = F.elu(x.detach()) + 1
-            means[name] = concentration / concentration.sum(-1, keepdim=True)
-        return means
+        with torch.no_grad():
+            return by_rows(_mean, omega)
 
     def penalty(self, omega: Omega) -> Tensor:
         if self.anchor == 0 or not omega:
@@ -65,16 +62,25 @@ class DrNas(GradientController):
         return strongest(space, self.expected(omega))
 
 
+def _concentration(rows: Tensor) -> Tensor:
+    return (F.elu(rows) + 1).clamp(min=torch.finfo(rows.dtype).tiny)  # elu reaches -1 exactly, and 0 / 0 is near
+
+
+def _mean(rows: Tensor) -> Tensor:
+    concentration = _concentration(rows)
+    return concentration / concentration.sum(-1, keepdim=True)
+
+
 def dirichlet(concentration: Tensor, *, generator: torch.Generator) -> Tensor:
     """A sample of Dirichlet(concentration) over the last axis, differentiable in the concentration (...,).
 
     `torch.distributions.Dirichlet.rsample` takes no generator. A Dirichlet sample is a vector of gamma samples over
-    their sum, and torch draws those with a pathwise derivative and a generator; the floor keeps a tiny concentration
-    from 0 / 0.
+    their sum, and torch draws those with a pathwise derivative and a generator; the floor keeps samples that underflow
+    from 0 / 0. The concentration must be > 0.
 
     >>> dirichlet(torch.tensor([1e-3, 1e3]), generator=torch.Generator().manual_seed(0)).round()
     tensor([0., 1.])
     """
     floor = torch.finfo(concentration.dtype).tiny
-    gamma = torch._standard_gamma(concentration.clamp(min=floor), generator=generator).clamp(min=floor)
+    gamma = torch._standard_gamma(concentration, generator=generator).clamp(min=floor)
     return gamma / gamma.sum(-1, keepdim=True)
