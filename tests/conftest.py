@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with the argument `known` runs on every space of the table."""
     if "known" in metafunc.fixturenames:
         metafunc.parametrize("known", PROBLEMS.KNOWN, ids=str)
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`metanas` commands as processes of their own that start in milliseconds, `tests/forks.py`."""
+    server = _load(Path(__file__).parent / "forks.py").Commands(tmp_path_factory.mktemp("commands"))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

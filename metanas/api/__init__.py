@@ -6,11 +6,11 @@ require_torch()  # before anything imports it
 
 from metanas.api.functions import export as export  # noqa: E402
 from metanas.api.functions import load_recipe as load_recipe  # noqa: E402
-from metanas.api.functions import load_run as load_run  # noqa: E402
 from metanas.api.functions import resume as resume  # noqa: E402
 from metanas.api.functions import search as search  # noqa: E402
 from metanas.api.result import Result as Result  # noqa: E402
-from metanas.api.result import Run as Run  # noqa: E402
 from metanas.api.result import Trained as Trained  # noqa: E402
+from metanas.api.runs import Run as Run  # noqa: E402
+from metanas.api.runs import load_run as load_run  # noqa: E402
 from metanas.data import load_data as load_data  # noqa: E402
 from metanas.recipe.spaces import load_space as load_space  # noqa: E402

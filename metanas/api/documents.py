@@ -78,9 +78,11 @@ def read_settings(folder: RunFolder, document: Mapping[str, Any], changes: Mappi
         raise RecipeError([f"{folder.file('recipe.json')}: {problem}" for problem in error.problems]) from None
 
 
-def final_space(folder: RunFolder, document: Mapping[str, Any]) -> Space:
-    """The space of the networks that were trained from scratch."""
-    return space_from_json(document.get("final_space") or folder.read_space())
+def read_spaces(folder: RunFolder, document: Mapping[str, Any]) -> tuple[Space, Space]:
+    """The space that was searched, and the one of the networks that were trained from scratch, often the same."""
+    space = space_from_json(folder.read_space())
+    last = document.get("final_space")
+    return space, space if last is None else space_from_json(last)
 
 
 def facts_of(data: Data) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The public functions: search, resume, export, load_run, load_recipe."""
+"""The public functions: search, resume, export, load_recipe."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metanas.api.documents import differences, facts_of, final_space, read_document, read_settings
+from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
 from metanas.api.parts import Handed, Loss, Parts
-from metanas.api.result import Result, Run, result_of, write_network
+from metanas.api.result import Result, result_of, write_network
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
@@ -18,17 +18,12 @@ from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.tables import controller_name, make_data, make_device
 from metanas.run import RunFolder, summarise
-from metanas.space import Space, space_from_json
+from metanas.space import Space
 
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Raises RecipeError with every mistake at once."""
     return read(read_toml(Path(path)))
-
-
-def load_run(run: str | Path) -> Run:
-    """A run by name or path. Raises RunError, with the nearest name, where there is none."""
-    return Run(RunFolder.open(run))
 
 
 def search(
@@ -137,7 +132,7 @@ def resume(
         if found.fingerprint != document["data"].get("fingerprint"):
             shown = "; ".join(differences(document["data"], facts_of(found)))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
-        parts = Parts(recipe, space_from_json(folder.read_space()), final_space(folder, document), found, handed)
+        parts = Parts(recipe, *read_spaces(folder, document), found, handed)
         return go_on(parts, folder, view)
 
 
@@ -161,7 +156,7 @@ def export(
         RunError: no such run, or it is not finished.
     """
     if not isinstance(result, Result):
-        result = load_run(result).result()
+        result = result_of(RunFolder.open(result))
     return write_network(result, folder, tuple(formats), force=force)
 
 

@@ -1,4 +1,4 @@
-"""What a finished run gives back, and runs read from their folders."""
+"""What a finished run gives back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metanas.api.documents import final_space, read_document
+from metanas.api.documents import read_document, read_spaces
 from metanas.errors import RunError
 from metanas.exporters import Source, load_weights, write
 from metanas.network import OPS, Maker, Network, derived
-from metanas.run import RunFolder, read_events, summarise
-from metanas.space import Architecture, Space, space_from_json
+from metanas.run import RunFolder, summarise
+from metanas.space import Architecture, Space
 
 
 @dataclass(frozen=True)
@@ -81,57 +81,13 @@ class Result:
         )
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run on disk, live or finished.
-
-    `resume(**handed)` goes on with it, where objects that the run was started with (data, ops, loss) are handed over
-    again.
-    """
-
-    folder: RunFolder
-
-    @property
-    def path(self) -> Path:
-        return self.folder.path
-
-    @property
-    def status(self) -> str:
-        """`"finished"`, `"interrupted"`, `"failed"`, `"killed"`, `"running"`, ..."""
-        return summarise(self.path).status
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe as plain data."""
-        recipe: dict[str, Any] = self.folder.read_recipe()["recipe"]
-        return recipe
-
-    @property
-    def space(self) -> Space:
-        return space_from_json(self.folder.read_space())
-
-    def events(self) -> tuple[dict[str, Any], ...]:
-        """Everything that happened so far."""
-        return read_events(self.folder.events).events
-
-    def result(self, ops: Mapping[str, Maker] | None = None) -> Result:
-        """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
-        return result_of(self.folder, ops)
-
-    def resume(self, **handed: Any) -> Result:
-        """Goes on from the last checkpoint; arguments as in `metanas.resume`."""
-        from metanas.api.functions import resume  # it gives a Result, and so stands above
-
-        return resume(self.folder.path, **handed)
-
-
 def make_result(
     folder: RunFolder, data: Mapping[str, Any], document: Mapping[str, Any], ops: Mapping[str, Maker] = OPS
 ) -> Result:
     """A Result from the documents and weights of a finished run."""
     facts = document["data"]
     found = Trained.of(data)
-    space = final_space(folder, document)
+    _, space = read_spaces(folder, document)
     network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]), ops=ops)
     load_weights(network, folder.file("network.safetensors"))
     return Result(

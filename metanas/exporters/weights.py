@@ -6,6 +6,7 @@ from its program.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +35,18 @@ def weights_bytes(network: Network, source: Source, name: str) -> bytes:
         "std": list(source.std),
         "pixels": list(source.pixels),
     }
-    return safetensors.torch.save(tensors, {key: dump_json(value) for key, value in facts.items()})
+    return _in_order(safetensors.torch.save(tensors, {key: dump_json(value) for key, value in facts.items()}))
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same file with its header's keys sorted: safetensors writes the facts in an order that changes by process.
+
+    Equal networks so give equal files, and a hash tells whether two are the same.
+    """
+    size = int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode("ascii")
+    header += b" " * (-len(header) % 8)  # the tensors behind it stay aligned
+    return len(header).to_bytes(8, "little") + header + file[8 + size :]
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
