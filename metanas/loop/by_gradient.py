@@ -143,7 +143,7 @@ class GradientSearch:
 
         def strict(theta: Any, outer: Any, batch: Any) -> Tensor:
             loss = outer_loss(theta, outer, batch)
-            return loss * (1 + 0 * loss.detach())  # not finite: neither is the gradient, so the step is left out
+            return loss * (1 + 0 * loss.detach())  # not finite: nan, and so is the gradient, and the step is left out
 
         if isinstance(rule, SGD):
             rule = SGD(schedule.rate(epoch), schedule.momentum, schedule.weight_decay)
