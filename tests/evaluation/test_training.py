@@ -1,0 +1,265 @@
+"""Training from scratch: against a loop by hand, resume, masked steps, evaluation; digits are learned."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from metanas.data import Crop, Split, batches, load_data
+from metanas.errors import CheckpointError, DivergedError
+from metanas.evaluation import ScratchTraining, Training, score, short_training
+from metanas.network import derived
+from metanas.run.checkpoints import load, save
+
+MIXED = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_3x3~2|"
+NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+@pytest.fixture(scope="module")
+def space(problems):
+    return problems.nasbench201(4, 1)
+
+
+@pytest.fixture
+def network(space):
+    return lambda key=MIXED, seed=0: derived(space, space.parse(key), (2, 8, 8), 3, seed=seed)
+
+
+def images(n: int = 26, seed: int = 0) -> Split:
+    targets = torch.arange(n) % 3
+    noise = torch.randn(n, 2, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return Split(noise + targets[:, None, None, None], targets)
+
+
+def train(network, split=None, *, until=None, **settings):
+    training = ScratchTraining(
+        network, split or images(), Training(**{"epochs": 3, "batch_size": 8, "lr": 0.1} | settings), seed=0
+    )
+    for epoch in training.epochs():
+        if epoch.epoch == until:
+            break
+    return training
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_digits_are_learned(problems):
+    """A few epochs on the bundled digits; one thread."""
+    data, space = load_data("digits"), problems.nasbench201(4, 1)
+    network = derived(space, space.parse(MIXED), data.shape, 10)
+    epochs = list(ScratchTraining(network, data.train, Training(epochs=4), seed=0).epochs())
+    assert score(network, data.test).accuracy > 0.95
+    assert epochs[-1].accuracy > 0.95 and epochs[-1].loss < 0.3 * epochs[0].loss
+    assert [e.epoch for e in epochs] == [1, 2, 3, 4] and {e.epochs for e in epochs} == {4}
+
+
+def test_rates():
+    """Half a cosine to 0, over steps; before it, a line from 0."""
+    settings = Training(epochs=4, lr=0.5)
+    cosine = [0.25 * (1 + math.cos(math.pi * k / 12)) for k in range(12)]
+    assert [settings.rate(k, 3) for k in range(12)] == pytest.approx(cosine)
+    settings = Training(epochs=4, lr=0.5, warmup=1)
+    cosine = [0.25 * (1 + math.cos(math.pi * k / 9)) for k in range(9)]
+    assert [settings.rate(k, 3) for k in range(12)] == pytest.approx([0.5 / 3, 1 / 3, 0.5, *cosine])
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_equals_a_loop_by_hand(network, momentum):
+    """torch.optim, not fused; six steps over two epochs: weights and statistics, in float64."""
+    settings = Training(epochs=2, batch_size=8, lr=0.2, momentum=momentum, clip=0.5, weight_decay=1e-2)
+    split, crop = images(), (Crop(1),)
+    split = Split(split.inputs.double(), split.targets)
+    ours, theirs = network().double(), network().double()
+    list(ScratchTraining(ours, split, settings, seed=4, augment=crop).epochs())
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.2, momentum, weight_decay=1e-2, nesterov=momentum > 0)
+    theirs.train()
+    for epoch in range(2):
+        for k, (x, y) in enumerate(batches(split, 8, seed=4, epoch=epoch, stream="train", augment=crop)):
+            optimizer.param_groups[0]["lr"] = 0.1 * (1 + math.cos(math.pi * (3 * epoch + k) / 6))
+            optimizer.zero_grad()
+            F.cross_entropy(theirs(x), y).backward()
+            nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+            optimizer.step()
+    for name, x in ours.state_dict().items():
+        torch.testing.assert_close(x, theirs.state_dict()[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_epochs_report_means_over_the_batches(network):
+    net, split = network(), images(10)
+    seen = []
+
+    def loss(outputs, targets):
+        value = F.cross_entropy(outputs, targets)
+        seen.append((float(value.detach()), float((outputs.argmax(1) == targets).double().mean())))
+        return value
+
+    training = ScratchTraining(net, split, Training(epochs=1, batch_size=5), seed=0, loss=loss)
+    (epoch,) = training.epochs()
+    assert epoch.loss == pytest.approx(np.mean([x for x, _ in seen])) and len(seen) == 2
+    assert epoch.accuracy == pytest.approx(np.mean([x for _, x in seen]))
+
+
+def test_resume_at_every_epoch_is_bit_exact(network, tmp_path):
+    net = network()
+    training = ScratchTraining(net, images(), Training(epochs=4, batch_size=8), seed=0, augment=(Crop(1),))
+    curve = []
+    for epoch in training.epochs():
+        curve.append(epoch)
+        save(tmp_path / str(epoch.epoch), epoch.epoch, training.state(), 0)
+    end = copy.deepcopy(training.state())
+    for k in range(1, 5):
+        again = ScratchTraining(network(seed=k), images(), Training(epochs=4, batch_size=8), seed=0, augment=(Crop(1),))
+        again.restore(load(tmp_path / str(k)).tree)
+        assert list(again.epochs()) == curve[k:]
+        assert same(again.state(), end)
+
+
+def test_restore_forgets_what_was_trained_before(network):
+    first = train(network(), until=1)
+    state = copy.deepcopy(first.state())
+    list(first.epochs())
+    used = train(network(seed=1))
+    used.restore(state)
+    list(used.epochs())
+    assert same(used.state(), first.state())
+
+
+def test_another_network_is_refused_in_one_line(network):
+    state = train(network(), until=1).state()
+    other = ScratchTraining(network(NOTHING), images(), Training(), seed=0)
+    with pytest.raises(CheckpointError) as caught:
+        other.restore(state)
+    message = str(caught.value)
+    assert "\n" not in message and "another network" in message and "3/from_2/nor_conv_3x3" in message
+
+
+def test_global_generators_are_left_alone_and_do_not_matter(network):
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+        ends.append(copy.deepcopy(train(network()).state()))
+        after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+        assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+    assert same(*ends)
+
+
+class Fails:
+    """Cross-entropy that is not finite at some steps, counted from 0."""
+
+    def __init__(self, steps, value=torch.nan):
+        self.steps, self.value, self.calls = steps, value, -1
+
+    def __call__(self, outputs, targets):
+        self.calls += 1
+        loss = F.cross_entropy(outputs, targets)
+        return loss + self.value if self.calls in self.steps else loss
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_step_that_is_not_finite_is_left_out(network, value):
+    """Weights, momentum and statistics: three steps of which one fails leave what the other two leave."""
+    settings = Training(epochs=1, batch_size=8, lr=0.1)
+    training = ScratchTraining(network(), images(), settings, seed=0, loss=Fails({1}, value))
+    (epoch,) = training.epochs()
+    assert math.isfinite(epoch.loss) and int(training.step.report.skipped) == 1
+    twin = ScratchTraining(network(), images(), settings, seed=0)
+    twin.network.train()
+    for k, (x, y) in enumerate(batches(images(), 8, seed=0, epoch=0, stream="train")):
+        if k != 1:
+            twin.optimizer.param_groups[0]["lr"] = settings.rate(k, 3)
+            loss = F.cross_entropy(twin.network(x), y)
+            twin.step.apply(torch.autograd.grad(loss, list(twin.parameters.values()), allow_unused=True), loss.detach())
+    ours, theirs = training.state(), twin.state()
+    counts = [name for name in ours["network"] if name.endswith("num_batches_tracked")]
+    assert counts
+    for name in counts:  # a count that nothing reads
+        del ours["network"][name], theirs["network"][name]
+    assert same(ours["network"], theirs["network"]) and same(ours["momentum"], theirs["momentum"])
+
+
+def test_an_image_that_is_not_finite_spoils_nothing(network, tmp_path):
+    split = images()
+    split.inputs[4] = torch.nan
+    training = train(network(), split)
+    save(tmp_path / "c", 3, training.state(), 0)  # refuses a number that is not finite
+    assert math.isfinite(score(training.network, images()).loss) and int(training.step.report.skipped) > 0
+
+
+def test_a_training_without_a_finite_step_ends(network):
+    training = ScratchTraining(network(), images(), Training(epochs=2, batch_size=8), seed=0, loss=Fails(range(99)))
+    with pytest.raises(DivergedError) as caught:
+        list(training.epochs())
+    message = str(caught.value)
+    assert "epoch 1" in message and "3 updates up to step 3" in message and "loss nan" in message
+    assert "all layers are finite, the loss or a gradient is not; lower lr (0.1)" in message
+
+
+def test_the_layer_that_is_not_finite_is_named(network):
+    net = network()
+    with torch.no_grad():
+        net.head[-1].bias[0] = torch.nan
+    with pytest.raises(DivergedError, match=r"the first layer that is not finite is head\.\d \(Linear\)"):
+        train(net)
+
+
+def test_a_network_without_a_path_trains(network):
+    """Only its head learns: it can but guess."""
+    net = network(NOTHING)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    training = train(net)
+    assert training.epoch == 3 and 0.2 < score(net, images()).accuracy < 0.5
+    moved = {name.split(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    assert "head" in moved and not any(name.startswith("stage") for name in moved)
+
+
+def test_score_by_hand_and_modes(network, monkeypatch):
+    monkeypatch.setattr("metanas.evaluation.training.TEST_BATCH", 8)
+    net, split = train(network(), until=1).network, images(26)
+    net.train()
+    next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)).eval()  # a norm that its user froze
+    modes = {name: m.training for name, m in net.named_modules()}
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    got = score(net, split)
+    assert {name: m.training for name, m in net.named_modules()} == modes and len(set(modes.values())) == 2
+    assert same(dict(net.state_dict()), before)
+    net.eval()
+    with torch.no_grad():
+        outputs = net(split.inputs)
+    assert got.loss == pytest.approx(float(F.cross_entropy(outputs, split.targets)), rel=1e-5)
+    assert got.accuracy == pytest.approx(float((outputs.argmax(1) == split.targets).float().mean()))
+    assert score(net, split, loss=lambda o, t: F.cross_entropy(o, t) * 2).loss == pytest.approx(2 * got.loss, rel=1e-5)
+
+
+def test_modes_are_back_after_an_error(network):
+    net = network().train()
+    with pytest.raises(RuntimeError):
+        score(net, Split(torch.zeros(2, 5, 8, 8), torch.zeros(2, dtype=torch.long)))
+    assert all(m.training for m in net.modules())
+
+
+def test_a_short_training_is_an_objective(space, problems):
+    data = load_data("digits")
+    build = lambda a: derived(space, a, data.shape, 10)  # noqa: E731
+    objective = short_training(build, data, Training(epochs=3), seed=0)
+    good, bad = objective(space.parse(MIXED)), objective(space.parse(NOTHING))
+    assert 0 <= bad < 0.3 < 0.6 < good <= 1 and objective(space.parse(NOTHING)) == bad
+
+    def broken(architecture):
+        net = build(architecture)
+        with torch.no_grad():
+            net.head[-1].bias[0] = torch.nan
+        return net
+
+    assert math.isnan(short_training(broken, data, Training(epochs=1), seed=0)(space.parse(NOTHING)))
