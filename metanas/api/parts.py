@@ -17,7 +17,7 @@ from metanas.data import Data
 from metanas.data.seeds import seeded
 from metanas.errors import RecipeError
 from metanas.evaluation import short_training
-from metanas.loop import GradientSearch, ValueSearch
+from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import OPS, Maker, Network, derived, supernet
 from metanas.recipe import Recipe
@@ -139,7 +139,24 @@ class Parts:
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
         section = self.recipe.search
-        training = make_training(self.recipe.evaluation, epochs=section.value_epochs)
+        brief = self.brief()
+        return ValueSearch(
+            self.space,
+            lambda architecture: brief(architecture, section.value_epochs),
+            controller,
+            budget=section.budget,
+            seed=self.recipe.seed,
+        )
+
+    def refinement(self, start: Architecture) -> Refinement | None:
+        """The local search from a derived architecture at its beginning; None where the recipe wants none."""
+        rounds = [Round(r.candidates, r.epochs) for r in self.recipe.search.refine]
+        if not rounds:
+            return None
+        return Refinement(self.space, start, self.brief(), rounds, seed=self.number("refinement"))
+
+    def brief(self) -> Brief:
+        """The objective of short trainings, every one with the same seeds."""
 
         def build(architecture: Any) -> nn.Module:
             network = derived(
@@ -152,5 +169,5 @@ class Parts:
             )
             return network.to(self.device)
 
-        objective = short_training(build, self.data, training, seed=self.number("objective"))
-        return ValueSearch(self.space, objective, controller, budget=section.budget, seed=self.recipe.seed)
+        training = make_training(self.recipe.evaluation)
+        return short_training(build, self.data, training, seed=self.number("objective"))

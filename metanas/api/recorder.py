@@ -84,8 +84,8 @@ class Recorder:
             entropy=report.entropy,
             lr=report.lr,
             weights={name: list(w) for name, w in report.weights.items()},
-            architecture=report.architecture.to_json(),
-            key=report.architecture.key,
+            architecture=None if report.architecture is None else report.architecture.to_json(),
+            key=None if report.architecture is None else report.architecture.key,
         )
 
     def value(self, e: Evaluation) -> None:

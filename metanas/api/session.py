@@ -1,6 +1,7 @@
 """One run from its beginning, or from its last checkpoint, to its result.
 
-    search      steps -> events; the architecture at the end
+    search      steps -> events; the derived architecture
+    refine      where the recipe wants it: a local search from the derived architecture, by short trainings
     training    the derived network and random ones of the same space, from scratch, on inner + outer; each tested once
     result      result.json; the network as JSON, safetensors and a Python module
 
@@ -18,7 +19,7 @@ from metanas.api.documents import SCHEMA
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
 from metanas.evaluation import ScratchTraining, cost, score
-from metanas.loop import GradientSearch, ValueSearch
+from metanas.loop import GradientSearch, Refinement, ValueSearch
 from metanas.network import Network
 from metanas.recipe.tables import make_training
 from metanas.space import Architecture
@@ -47,14 +48,17 @@ class Session:
             MetanasError: what went wrong.
         """
         if tree is None or tree["phase"] == "search":
-            self._search(None if tree is None else tree["search"])
-            return self._train(None)
+            found = self._search(None if tree is None else tree["search"])
+            return self._refined(found, None)
+        if tree["phase"] == "refine":
+            self.steps = tree["steps"]
+            return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
         self.architecture = self.parts.space.architecture(tree["architecture"])
         self.search_seconds, self.steps, self.place = tree["search_seconds"], tree["steps"], tree["place"]
         self.done, self.weights = list(tree["done"]), tree["weights"]
         return self._train(tree["training"])
 
-    def _search(self, state: dict[str, Any] | None) -> None:
+    def _search(self, state: dict[str, Any] | None) -> Architecture:
         search = self.parts.search()
         if state is not None:
             search.restore(state)
@@ -62,15 +66,41 @@ class Session:
             self._by_gradient(search)
         else:
             self._by_value(search)
-        self.architecture = self.parts.space.architecture(search.derive())
-        self.search_seconds, self.steps = self.recorder.log.elapsed, search.step
-        self.place = search.step + 1
+        self.steps = search.step
+        return self.parts.space.architecture(search.derive())
+
+    def _refined(self, start: Architecture, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
+        """From the derived architecture on: the local search, if any, then the trainings."""
+        self.architecture = start
+        refinement = self.parts.refinement(start)
+        if refinement is not None:
+            if state is not None:
+                refinement.restore(state)
+            self._by_rounds(refinement)
+            self.architecture = refinement.derive()
+        self.search_seconds = self.recorder.log.elapsed
+        self.place = self.steps + 1 + (0 if refinement is None else refinement.step)
         if not reads_input(self.parts.space.derive(self.architecture, outputs=1)):
             self.recorder.say(
                 f"the derived network {self.architecture} has no path from its input to its output: it can only guess",
                 "warning",
             )
         self.recorder.checkpoint(self.place, self._tree(None))
+        return self._train(None)
+
+    def _by_rounds(self, refinement: Refinement) -> None:
+        def tree() -> dict[str, Any]:
+            return {
+                "phase": "refine",
+                "steps": self.steps,
+                "start": refinement.start.to_json(),
+                "refinement": refinement.state(),
+            }
+
+        self.recorder.say(f"refining {refinement.start}: {refinement.budget} short trainings of it and its neighbours")
+        for evaluation in refinement.steps():
+            self.recorder.value(evaluation)
+            self.recorder.pause_point(self.steps + evaluation.step, tree)
 
     def _by_gradient(self, search: GradientSearch) -> None:
         for step in search.steps():

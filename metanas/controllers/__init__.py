@@ -6,6 +6,7 @@ from metanas.controllers.base import GradientController as GradientController
 from metanas.controllers.base import Omega as Omega
 from metanas.controllers.base import ValueController as ValueController
 from metanas.controllers.darts import Darts as Darts
+from metanas.controllers.darts_pt import DartsPt as DartsPt
 from metanas.controllers.derivation import strongest as strongest
 from metanas.controllers.drnas import DrNas as DrNas
 from metanas.controllers.drnas import dirichlet as dirichlet

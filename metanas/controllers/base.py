@@ -28,8 +28,8 @@ from metanas.space import Architecture, Space
 Omega: TypeAlias = dict[str, Tensor]
 """Structure parameters: choice -> one number per candidate, shape (candidates,)."""
 
-Evaluate: TypeAlias = Callable[[Architecture], float]
-"""How good an architecture is with the supernet's weights, on held-out data; larger is better."""
+Evaluate: TypeAlias = Callable[[Mapping[str, Tensor]], float]
+"""The supernet's loss on held-out data at given mixing weights; smaller is better."""
 
 
 class Controller(ABC):
@@ -47,6 +47,11 @@ class GradientController(Controller):
     @property
     def needs(self) -> str:
         return "gradient"
+
+    @property
+    @abstractmethod
+    def fixed(self) -> bool:
+        """Whether omega stays as it starts: then only the weights are trained, and no hypergradient is taken."""
 
     @abstractmethod
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
@@ -80,11 +85,15 @@ class GradientController(Controller):
         """The optimiser that moves omega."""
 
     @abstractmethod
+    def preview(self, space: Space, omega: Omega) -> Architecture | None:
+        """The architecture that omega stands for, as far as that is known at no cost; shown after every epoch."""
+
+    @abstractmethod
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
-        """The architecture that omega stands for.
+        """The architecture that the search ends with.
 
         Args:
-            evaluate: scores an architecture with shared weights; a rule that needs only omega does not call it.
+            evaluate: the supernet's loss at mixing weights; a rule that needs only omega does not call it.
             generator: source of randomness of a rule that samples, on the CPU.
         """
 

@@ -34,6 +34,10 @@ class Darts(GradientController):
     weight_decay: float = 1e-3
     scale: float = 1e-3
 
+    @property
+    def fixed(self) -> bool:
+        return False
+
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
         return small_random(space, self.scale, generator=generator)
 
@@ -49,6 +53,9 @@ class Darts(GradientController):
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay, fused=True)
+
+    def preview(self, space: Space, omega: Omega) -> Architecture | None:
+        return strongest(space, self.expected(omega))
 
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         return strongest(space, self.expected(omega))

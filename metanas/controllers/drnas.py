@@ -40,6 +40,10 @@ class DrNas(GradientController):
     anchor: float = 1e-3
     scale: float = 1e-3
 
+    @property
+    def fixed(self) -> bool:
+        return False
+
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
         return small_random(space, self.scale, generator=generator)
 
@@ -57,6 +61,9 @@ class DrNas(GradientController):
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.lr, self.betas, fused=True)
+
+    def preview(self, space: Space, omega: Omega) -> Architecture | None:
+        return strongest(space, self.expected(omega))
 
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         return strongest(space, self.expected(omega))

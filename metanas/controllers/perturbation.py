@@ -11,23 +11,21 @@ Cheng, Chen, Tang, Hsieh: Rethinking architecture selection in differentiable NA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
+from metanas.controllers.base import Evaluate
 from metanas.controllers.derivation import strongest
 from metanas.space import Architecture, Space
 
-Loss = Callable[[Mapping[str, Tensor]], float]
-"""The supernet's loss on held-out data at given mixing weights."""
 
-
-def most_missed(space: Space, weights: Mapping[str, Tensor], loss: Loss) -> Architecture:
+def most_missed(space: Space, weights: Mapping[str, Tensor], evaluate: Evaluate) -> Architecture:
     """The architecture of the operations whose absence raises the loss most.
 
     Args:
         weights: mixing weights (candidates,) of every choice, about which the supernet is perturbed.
-        loss: called once per candidate that may be derived.
+        evaluate: called once per candidate that may be derived.
 
     >>> import torch
     >>> from metanas.space import chain, one_of, op
@@ -35,10 +33,10 @@ def most_missed(space: Space, weights: Mapping[str, Tensor], loss: Loss) -> Arch
     >>> most_missed(space, {"y": torch.tensor([0.9, 0.1])}, lambda w: float(w["y"][0])).to_json()
     {'y': 'skip'}
     """
-    return strongest(space, {name: strengths(space, weights, name, loss) for name in weights})
+    return strongest(space, {name: strengths(space, weights, name, evaluate) for name in weights})
 
 
-def strengths(space: Space, weights: Mapping[str, Tensor], name: str, loss: Loss) -> Tensor:
+def strengths(space: Space, weights: Mapping[str, Tensor], name: str, evaluate: Evaluate) -> Tensor:
     """The loss without each candidate of one choice, (candidates,); -inf for candidates that are never derived."""
     choice = space.program.choice(name)
     found = weights[name].new_full((len(choice.candidates),), -float("inf"))
@@ -48,7 +46,7 @@ def strengths(space: Space, weights: Mapping[str, Tensor], name: str, loss: Loss
         without[index] = 0.0
         rest = without.sum()
         if rest > 0:  # a candidate that is all there is cannot be taken out: it is kept
-            found[index] = loss({**weights, name: without / rest})
+            found[index] = evaluate({**weights, name: without / rest})
         else:
             found[index] = float("inf")
     return found

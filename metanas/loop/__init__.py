@@ -3,6 +3,9 @@
 from metanas.loop.by_gradient import GradientSearch as GradientSearch
 from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
+from metanas.loop.refinement import Brief as Brief
+from metanas.loop.refinement import Refinement as Refinement
+from metanas.loop.refinement import Round as Round
 from metanas.loop.schedule import Schedule as Schedule
 from metanas.loop.steps import Evaluation as Evaluation
 from metanas.loop.steps import Report as Report

@@ -120,7 +120,7 @@ class GradientSearch:
 
     def _iterations(self, epoch: int, start: int) -> Iterator[Hypergradient | None]:
         triples = self._triples(epoch, start)
-        if epoch < self.schedule.warmup:
+        if epoch < self.schedule.warmup or self.controller.fixed:
             for train_batches, _, _ in triples:
                 self.advance(None, train_batches)
                 yield None
@@ -181,9 +181,11 @@ class GradientSearch:
         inner, n_inner, outer, n_outer = self.sums.tolist()
         self.sums.zero_()
         weights = self.controller.expected(self.relaxed.omega)
-        architecture = self.derive()
+        architecture = self.controller.preview(self.space, self.relaxed.omega)
         mixed_loss, mixed = self.score(weights)
-        loss, accuracy = self.score(one_path(self.space.choices, architecture))
+        loss, accuracy = (
+            (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
+        )
         return Report(
             epoch=epoch + 1,
             epochs=self.schedule.epochs,
@@ -191,7 +193,7 @@ class GradientSearch:
             outer_loss=outer / n_outer if n_outer else None,
             outer_accuracy=mixed,
             derived_accuracy=accuracy,
-            gap=loss - mixed_loss,
+            gap=None if loss is None else loss - mixed_loss,
             entropy=entropy(weights),
             lr=self.schedule.rate(epoch),
             weights={name: tuple(w.tolist()) for name, w in weights.items()},
@@ -199,11 +201,11 @@ class GradientSearch:
         )
 
     def derive(self) -> Architecture:
-        """The architecture that omega stands for now."""
+        """The architecture that the search ends with."""
         return self.controller.derive(
             self.space,
             self.relaxed.omega,
-            evaluate=lambda a: self.score(one_path(self.space.choices, a))[1],
+            evaluate=lambda weights: self.score(weights)[0],
             generator=seeded(self.seed, "derive", self.step),
         )
 

@@ -26,12 +26,12 @@ class Report:
     inner_loss: float | None
     outer_loss: float | None
     outer_accuracy: float
-    derived_accuracy: float
-    gap: float
+    derived_accuracy: float | None
+    gap: float | None
     entropy: float
     lr: float
     weights: Mapping[str, tuple[float, ...]]
-    architecture: Architecture
+    architecture: Architecture | None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,9 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     ):
         if warmup is not None and warmup >= epochs:
             yield f"{name}.warmup: should be below {name}.epochs, which is {epochs}, got {warmup}"
+    counts = [r.candidates for r in recipe.search.refine]
+    if counts != sorted(counts, reverse=True):
+        yield f"search.refine: every round should take at most as many candidates as the one before, got {counts}"
 
 
 def _problems(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
@@ -163,4 +166,4 @@ def _tuples(data: Any) -> Any:
     """Lists as tuples: JSON and TOML know only lists."""
     if isinstance(data, Mapping):
         return {k: _tuples(v) for k, v in data.items()}
-    return tuple(data) if isinstance(data, list) else data
+    return tuple(map(_tuples, data)) if isinstance(data, list | tuple) else data

@@ -68,11 +68,19 @@ class DataRecipe(Section):
     augment: tuple[str, ...] | None = None
 
 
+class RoundRecipe(Section):
+    """How many candidates of a refinement are trained, and for how many epochs."""
+
+    candidates: Whole
+    epochs: Whole
+
+
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
-    of `value_epochs` epochs.
+    of `value_epochs` epochs. `refine`: rounds of a local search from the derived architecture, by short trainings on
+    the inner split that are judged on the outer one (`loop.Refinement`); none by default.
     """
 
     controller: str = "drnas"
@@ -90,6 +98,7 @@ class SearchRecipe(Section):
     monitor: Whole = 512
     budget: Whole = 20
     value_epochs: Whole = 5
+    refine: tuple[RoundRecipe, ...] = ()
 
     @property
     def warmup_epochs(self) -> int:

@@ -10,14 +10,19 @@ from typing import Any
 import torch
 
 from metanas.bilevel import Estimator, FiniteDifference, FirstOrder, Unrolled
-from metanas.controllers import Controller, Darts, DrNas, GradientController, RandomSearch
+from metanas.controllers import Controller, Darts, DartsPt, DrNas, GradientController, RandomSearch
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, nearest
 from metanas.evaluation import Training
 from metanas.loop import Schedule
 from metanas.recipe.recipe import EvaluationRecipe, Recipe
 
-CONTROLLERS: Mapping[str, type[Controller]] = {"darts": Darts, "drnas": DrNas, "random": RandomSearch}
+CONTROLLERS: Mapping[str, type[Controller]] = {
+    "darts": Darts,
+    "darts_pt": DartsPt,
+    "drnas": DrNas,
+    "random": RandomSearch,
+}
 
 ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
     "first_order": lambda: FirstOrder(0),
