@@ -2,8 +2,8 @@
 
     python benchmarks/digits.py --seeds 0 1 2 --threads 2
 
-Prints, per seed and in the mean: wall time of the whole job (search, training from scratch, three random networks), test
-accuracy of the derived network, and the mean of the random networks of the same space, trained the same way.
+Prints, per seed and in the mean: wall time of the whole job (search, training from scratch, three random networks),
+test accuracy of the derived network, and the mean of the random networks of the same space, trained the same way.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class EvaluationRecipe(Section):
     as more channels.
     """
 
-    epochs: Whole = 15
+    epochs: Whole = 25
     batch_size: Whole = 64
     lr: Rate = 0.1
     warmup: Annotated[int, Field(ge=0)] = 0
