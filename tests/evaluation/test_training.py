@@ -125,10 +125,14 @@ def test_resume_at_every_epoch_is_bit_exact(network, tmp_path):
         assert same(again.state(), end)
 
 
-def test_restore_forgets_what_was_trained_before(network):
-    first = train(network(), until=1)
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_restore_forgets_what_was_trained_before(network, epochs):
+    first = ScratchTraining(network(), images(), Training(epochs=3, batch_size=8), seed=0)
+    running = first.epochs()
+    for _ in range(epochs):
+        next(running)
     state = copy.deepcopy(first.state())
-    list(first.epochs())
+    list(running)
     used = train(network(seed=1))
     used.restore(state)
     list(used.epochs())
