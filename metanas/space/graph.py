@@ -121,9 +121,14 @@ class Op:
     options: tuple[tuple[str, int | float | str], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("kernel", "stride", "dilation", "groups"):
-            if getattr(self, name) < 1:
-                raise SpaceError(f"operation {self.kind!r}: {name} must be >= 1, got {getattr(self, name)}")
+        for name in ("width", "kernel", "stride", "dilation", "groups"):
+            value = getattr(self, name)
+            if name == "width" and (value is None or isinstance(value, Size | Needed)):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise SpaceError(f"operation {self.kind!r}: {name} must be a whole number, got {value!r}")
+            if value < 1:
+                raise SpaceError(f"operation {self.kind!r}: {name} must be >= 1, got {value}")
 
     def __str__(self) -> str:
         defaults = {"kernel": 1, "stride": 1, "dilation": 1, "groups": 1}

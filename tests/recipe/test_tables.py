@@ -1,0 +1,110 @@
+"""The literal tables: every name makes its thing, and a wrong one gets the nearest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from metanas.controllers import Darts, DrNas, RandomSearch
+from metanas.data import Crop, Cutout, Flip
+from metanas.errors import DataError, RecipeError
+from metanas.recipe import Recipe, read
+from metanas.recipe import tables as t
+from metanas.recipe.tables import CONTROLLERS, ESTIMATORS
+
+KNOWN = ", ".join(CONTROLLERS)
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_controllers_by_name_and_back(name: str) -> None:
+    controller = t.make_controller(name, {})
+    assert type(controller) is CONTROLLERS[name]
+    assert t.controller_name(controller) == (name, {})
+
+
+def test_options_of_a_controller() -> None:
+    assert t.make_controller("darts", {"lr": 1}) == Darts(lr=1)
+    assert t.controller_name(DrNas(lr=0.5, anchor=0.0)) == ("drnas", {"lr": 0.5, "anchor": 0.0})
+    assert t.controller_name(DrNas(betas=(0.1, 0.2))) is None, "a recipe holds no pairs: it is handed over"
+
+
+def test_a_controller_of_the_users_own_has_no_name() -> None:
+    class Mine(RandomSearch):
+        pass
+
+    assert t.controller_name(Mine()) is None
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_by_name(name: str) -> None:
+    assert t.make_estimator(name)
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ({"controller": "drnaz"}, ["search.controller: unknown name 'drnaz'; did you mean \"drnas\"?"]),
+        ({"controller": "x"}, ["search.controller: unknown name 'x'; allowed: " + KNOWN]),
+        ({"estimator": "first-order"}, ["search.estimator: unknown name 'first-order'; did you mean \"first_order\"?"]),
+        ({"options": {"anchr": 1}}, ['search.options.anchr: drnas has no such option; did you mean "anchor"?']),
+        ({"options": {"lr": "1"}}, ["search.options.lr: expected a number, got '1'"]),
+        ({"options": {"lr": True}}, ["search.options.lr: expected a number, got True"]),
+        ({"controller": "random", "options": {"lr": 1}}, ["search.options.lr: random has no such option; allowed: "]),
+        ({"controller": "x", "estimator": "y"}, ["search.controller: unknown name 'x'; allowed: " + KNOWN,
+                                                 "search.estimator: unknown name 'y'; allowed: first_order, "
+                                                 "finite_difference, unrolled"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_names_all_at_once(search: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        t.check_names(read({"search": search}))
+    assert list(caught.value.problems) == expected
+
+
+def test_an_option_out_of_range_is_a_recipe_error() -> None:
+    with pytest.raises(RecipeError, match=r"search\.options.*lr.*-1"):
+        t.check_names(read({"search": {"options": {"lr": -1.0}}}))
+
+
+def test_names_are_not_asked_for_where_objects_stand() -> None:
+    recipe = read({"search": {"controller": "Mine", "estimator": "Mine"}})
+    t.check_names(recipe, controller=False, estimator=False)
+
+
+def test_augmentations() -> None:
+    assert [t.make_augmentation(words) for words in ("crop 2", "flip", "cutout 8")] == [Crop(2), Flip(), Cutout(8)]
+
+
+@pytest.mark.parametrize("words", ["crp 2", "", "crop", "crop x", "crop 1 2", "flip 3", "cutout -1", "crop 1.5"])
+def test_augmentations_that_cannot_be(words: str) -> None:
+    with pytest.raises(RecipeError, match=r"data\.augment"):
+        t.check_names(read({"data": {"augment": [words]}}))
+
+
+def test_data_as_the_recipe_says() -> None:
+    data = t.make_data(read({"data": {"inner": 20, "outer": 0.1, "test": 30, "augment": ["flip"]}, "seed": 3}))
+    assert data.sizes == {"inner": 20, "outer": 180, "test": 30} and data.augment == (Flip(),)
+    assert t.make_data(Recipe(), data) is data
+    with pytest.raises(DataError, match="taken as it is, got inner"):
+        t.make_data(read({"data": {"inner": 20}}), data)
+
+
+def test_schedule_and_training_have_the_recipes_numbers() -> None:
+    recipe = read({"search": {"epochs": 12, "lr": 0.5, "clip": 1.0}, "evaluation": {"epochs": 4, "warmup": 1}})
+    schedule, training = t.make_schedule(recipe), t.make_training(recipe.evaluation, epochs=2)
+    assert (schedule.epochs, schedule.warmup, schedule.lr, schedule.clip) == (12, 2, 0.5, 1.0)
+    assert (training.epochs, training.warmup, training.lr) == (2, 1, 0.1)
+
+
+def test_devices() -> None:
+    assert t.make_device("cpu") == torch.device("cpu")
+    assert t.make_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_here() -> None:
+    with pytest.raises(RecipeError, match=r"device: cuda is not available here; available: .*cpu"):
+        t.check_names(read({"device": "cuda"}))
