@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from metanas.controllers import Controller, Darts, DrNas, GradientController, RandomSearch, ValueController
+from metanas.controllers import Controller, Darts, DartsPt, DrNas, GradientController, RandomSearch, ValueController
 from metanas.errors import SpaceError
 from metanas.loop.state import optimizer_state, restore_optimizer
 from metanas.run.checkpoints import load, save
@@ -21,6 +21,7 @@ GRADIENT = (
     Darts(lr=0.1, scale=1.0, weight_decay=0.0),
     DrNas(),
     DrNas(scale=1.0, anchor=0.0),
+    DartsPt(),
 )
 """Every controller that learns from gradients, with settings that matter: one line each."""
 
@@ -30,6 +31,8 @@ VALUE = (RandomSearch(),)
 RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent")
 """Spaces of `tests/problems.py` in which every choice has a relaxation."""
 
+DARTS_OPS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")
+
 SUBSETS = ("subsets", "nasbench101, 4 vertices")
 
 
@@ -37,7 +40,12 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def never_called(architecture):
+def mean_weight(weights):
+    """Some loss of the supernet at mixing weights, for rules that evaluate: the later a candidate, the worse."""
+    return sum(float(w @ torch.arange(len(w), dtype=w.dtype)) for w in weights.values())
+
+
+def never_called(weights):
     raise AssertionError("this rule needs only omega")
 
 
@@ -93,14 +101,14 @@ def test_start_is_a_function_of_the_generator(controller, space):
     assert list(first) == [c.name for c in space.choices if c.take == 1]
     assert all(first[c.name].shape == (len(c.candidates),) for c in space.choices if c.take == 1)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert all(torch.equal(first[name], other[name]) for name in first) == controller.fixed
 
 
 def test_the_global_generators_are_left_alone(controller, space):
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     omega = controller.start(space, generator=seeded())
     relax(controller, omega)
-    controller.derive(space, omega, evaluate=never_called, generator=seeded())
+    controller.derive(space, omega, evaluate=mean_weight, generator=seeded())
     after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
 
@@ -155,16 +163,24 @@ def test_expected_is_the_mean_of_the_draws(controller):
     assert ((sample.mean(0) - mean).abs() <= 5 * error + 1e-12).all()
 
 
-def test_derive_takes_the_strongest_option(controller, space, omega):
-    architecture = controller.derive(space, omega, evaluate=never_called, generator=seeded())
+def test_derive_gives_a_valid_architecture(controller, space, omega):
+    architecture = controller.derive(space, omega, evaluate=mean_weight, generator=seeded())
     assert space.architecture(architecture) == architecture
+    for choice in space.choices:
+        assert not set(architecture.get(choice.name, ())) & set(choice.never)
+
+
+def test_a_preview_is_what_omega_alone_derives(controller, space, omega):
+    """The strongest option of each choice; none where the derivation has to evaluate."""
+    preview = controller.preview(space, omega)
+    if preview is None:
+        return
+    assert preview == controller.derive(space, omega, evaluate=never_called, generator=seeded())
     expected = controller.expected(omega)
     for choice in space.choices:
-        labels = architecture.get(choice.name, ())
-        assert not set(labels) & set(choice.never)
-        if choice.name in omega and labels:
+        if choice.name in omega and choice.name in preview:
             best = max(choice.options, key=lambda label: expected[choice.name][choice.index(label)])
-            assert labels == (best,)
+            assert preview[choice.name] == (best,)
 
 
 def test_a_candidate_that_is_never_derived_is_not_derived_however_strong(controller, spaces):
@@ -174,7 +190,11 @@ def test_a_candidate_that_is_never_derived_is_not_derived_however_strong(control
         if choice.name in omega:
             omega[choice.name][choice.index("none")] = 9.0
             omega[choice.name][choice.index("sep_conv_3x3")] = 8.0
-    architecture = controller.derive(space, omega, evaluate=never_called, generator=seeded())
+
+    def misses(weights):
+        return -sum(float(w[0] + 2 * w[DARTS_OPS.index("sep_conv_3x3")]) for w in weights.values())
+
+    architecture = controller.derive(space, omega, evaluate=misses, generator=seeded())
     operations = {labels for name, labels in architecture.items() if "<-" in name}
     assert operations == {("sep_conv_3x3",)}
 

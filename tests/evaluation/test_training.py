@@ -256,9 +256,13 @@ def test_modes_are_back_after_an_error(network):
 def test_a_short_training_is_an_objective(space, problems):
     data = load_data("digits")
     build = lambda a: derived(space, a, data.shape, 10)  # noqa: E731
-    objective = short_training(build, data, Training(epochs=3), seed=0)
-    good, bad = objective(space.parse(MIXED)), objective(space.parse(NOTHING))
-    assert 0 <= bad < 0.3 < 0.6 < good <= 1 and objective(space.parse(NOTHING)) == bad
+    objective = short_training(build, data, Training(batch_size=32, warmup=1), seed=0)
+    good, bad = objective(space.parse(MIXED), 2), objective(space.parse(NOTHING), 2)
+    assert bad < good < 0 and objective(space.parse(NOTHING), 2) == bad
+    net = build(space.parse(MIXED))
+    settings = Training(batch_size=32, epochs=2)
+    list(ScratchTraining(net, data.inner, settings, seed=0, augment=data.augment).epochs())
+    assert good == -score(net, data.outer).loss
 
     def broken(architecture):
         net = build(architecture)
@@ -266,4 +270,4 @@ def test_a_short_training_is_an_objective(space, problems):
             net.head[-1].bias[0] = torch.nan
         return net
 
-    assert math.isnan(short_training(broken, data, Training(epochs=1), seed=0)(space.parse(NOTHING)))
+    assert math.isnan(short_training(broken, data, Training(), seed=0)(space.parse(NOTHING), 1))

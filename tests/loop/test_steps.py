@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metanas.bilevel import FiniteDifference, FirstOrder
-from metanas.controllers import Darts, DrNas
+from metanas.controllers import Darts, DartsPt, DrNas
 from metanas.data import batches
 from metanas.errors import BilevelError, SpaceError
 from metanas.loop import GradientSearch, Schedule
@@ -236,19 +236,37 @@ def test_entropy():
     assert entropy({"a": third, "one": torch.ones(1)}) == pytest.approx(1.0)  # nothing to decide: does not count
 
 
-def test_a_derivation_that_evaluates_architectures_gets_their_accuracy(tiny):
+def test_a_derivation_that_evaluates_gets_the_loss_at_mixing_weights(tiny):
     seen = []
 
     class Asks(Darts):
         def derive(self, space, omega, *, evaluate, generator):
-            architecture = super().derive(space, omega, evaluate=evaluate, generator=generator)
-            seen.append((evaluate(architecture), generator.initial_seed()))
-            return architecture
+            seen.append(evaluate(self.expected(omega)))
+            return super().derive(space, omega, evaluate=evaluate, generator=generator)
 
     search = tiny.search(controller=Asks(), epochs=1)
-    *_, last = search.steps()
+    list(search.steps())
     search.derive()
-    assert seen[0] == seen[1] and seen[0][0] == last.report.derived_accuracy
+    assert seen == [search.score(search.controller.expected(search.relaxed.omega))[0]]
+
+
+def test_a_fixed_omega_stays_and_no_hypergradient_is_taken(tiny):
+    """Only the weights are trained; the report has no derived architecture, since to derive one takes time."""
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(1)
+        return F.cross_entropy(outputs, targets)
+
+    search = tiny.search(controller=DartsPt(), loss=loss)
+    steps = list(search.steps())
+    assert len(calls) == len(steps) == 9
+    assert all(not x.any() for x in search.relaxed.omega.values())
+    assert all(math.isnan(float(s.outer_loss)) for s in steps)
+    report = steps[-1].report
+    assert (report.architecture, report.gap, report.derived_accuracy, report.outer_loss) == (None, None, None, None)
+    assert report.outer_accuracy > 0 and report.entropy == pytest.approx(1.0)
+    assert search.space.architecture(search.derive()) == search.derive()
 
 
 # what cannot be
