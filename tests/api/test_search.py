@@ -1,0 +1,302 @@
+"""`metanas.search` and what it returns, with names and with everything of the user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import metanas
+from metanas.bilevel import FirstOrder
+from metanas.controllers import Darts, DrNas, RandomSearch
+from metanas.errors import (
+    DataError,
+    ExportError,
+    MetanasError,
+    RecipeError,
+    RunError,
+    ShapeError,
+    SpaceError,
+)
+from metanas.network import OPS
+from metanas.space import NEEDED, Space, chain, from_networkx, one_of, op
+
+Quick = Callable[..., Any]
+
+
+def exported(run: Path) -> nn.Module:
+    """The network of the Python module in a run folder."""
+    spec = importlib.util.spec_from_file_location("exported_network", run / "network.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network: nn.Module = module.load(run / "network.safetensors")
+    return network.eval()
+
+
+def test_names_and_the_fields_of_a_result(runs: Path) -> None:
+    settings = {"space.options.channels": 2, "data.inner": 64, "data.outer": 64, "data.test": 50,
+                "evaluation.epochs": 1, "evaluation.random": 2, "search.batch_size": 32}  # fmt: skip
+    result = metanas.search("nasbench201", "digits", controller="drnas", epochs=2, seed=3, settings=settings)
+    assert result.run == Path("runs/nasbench201-digits-1") and (runs / "nasbench201-digits-1/result.json").is_file()
+    assert str(result.architecture) == result.architecture.key and result.architecture.key.startswith("|")
+    assert {result.architecture: 1}[result.space.architecture(result.architecture)] == 1, "hashable, equal by value"
+    assert 0 <= result.test_accuracy <= 1 and result.test_accuracy == result.found.test_accuracy
+    assert len(result.random) == 2 and result.random_accuracy == sum(r.test_accuracy for r in result.random) / 2
+    assert result.classes == tuple("0123456789") and result.shape == (1, 8, 8) and result.pixels == (0.0, 16.0)
+    assert result.found.parameters == sum(p.numel() for p in result.network.parameters())
+    assert result.search_seconds > 0 and result.train_seconds > 0
+    assert str(result).startswith(f"{result.architecture}: test accuracy {result.test_accuracy:.2%} (random networks ")
+
+    images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(exported(result.run)(images), result.network(images), rtol=1e-5, atol=1e-6)
+        again = metanas.load_run("nasbench201-digits-1").result()
+        assert torch.equal(again.network(images), result.network(images))
+    assert (again.architecture, again.found, again.random) == (result.architecture, result.found, result.random)
+
+    data = metanas.load_data("digits", inner=64, outer=64, test=50, seed=3)
+    with torch.no_grad():
+        accuracy = (result.network(data.test.inputs).argmax(-1) == data.test.targets).float().mean().item()
+    assert accuracy == pytest.approx(result.test_accuracy)
+
+    run = metanas.load_run(result.run)
+    assert run.status == "finished" and run.recipe["search"]["epochs"] == 2 and run.space.name == "nasbench201"
+    assert run.events()[0]["kind"] == "begin" and run.events()[-1]["status"] == "finished"
+    paths = metanas.export(result, "out", formats=["python", "json"])
+    assert [p.name for p in paths] == ["network.py", "architecture.json"]
+
+
+def test_the_seed_decides(quick: Quick) -> None:
+    def outcome(seed: int, name: str) -> Any:
+        result = quick(seed=seed, run=name)
+        return result.architecture, result.test_accuracy, next(iter(result.network.state_dict().values())).tolist()
+
+    assert outcome(1, "a") == outcome(1, "b") != outcome(2, "c")
+
+
+def test_the_callers_generators_and_threads_are_left_alone(quick: Quick) -> None:
+    torch.manual_seed(5)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    state = np.random.get_state()[1].tolist()
+    quick(settings={"threads": threads + 1})
+    assert torch.equal(torch.get_rng_state(), before) and np.random.get_state()[1].tolist() == state
+    assert torch.get_num_threads() == threads
+
+
+def test_a_space_from_networkx(quick: Quick) -> None:
+    graph = nx.DiGraph()
+    graph.add_edge("x", "y", candidates={"conv": op("conv", width=1, kernel=3), "pool": op("max_pool", kernel=3)})
+    graph.add_edge("y", "z", op=op("classifier", width=NEEDED))
+    result = quick(from_networkx(graph, "mine"))
+    assert result.run.name == "mine-tensors-1" and set(result.architecture) == {"y<-x"}
+
+
+def test_data_of_every_kind(quick: Quick, images: Any, tmp_path: Path) -> None:
+    class Dataset(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(images[0])
+
+        def __getitem__(self, i: int) -> Any:
+            return images[0][i], int(images[1][i])
+
+    np.savez(tmp_path / "mine.npz", x=images[0].numpy(), y=images[1].numpy())
+    sources = [images, Dataset(), "mine.npz", tmp_path / "mine.npz", metanas.load_data(images)]
+    accuracies = {quick(data=source).test_accuracy for source in sources}
+    assert len(accuracies) == 1, "the same images give the same result"
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["tiny-Dataset-1", "tiny-mine-1", "tiny-mine-2", "tiny-tensors-1", "tiny-tensors-2"]
+
+
+def test_by_value(quick: Quick) -> None:
+    result = quick(controller="random", settings={"search.budget": 3, "search.value_epochs": 1})
+    events = metanas.load_run(result.run).events()
+    values = [e for e in events if e["kind"] == "value"]
+    assert len(values) == 3 and max(e["value"] for e in values) == values[-1]["best"]
+    assert {e["kind"] for e in events} >= {"begin", "value", "train", "network", "end"}
+
+
+def test_a_controller_with_other_options_needs_no_handing_over(quick: Quick) -> None:
+    result = quick(controller=DrNas(lr=0.5))
+    recipe = metanas.load_run(result.run).recipe["search"]
+    assert (recipe["controller"], recipe["options"]) == ("drnas", {"lr": 0.5})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stubborn(Darts):
+    """Always the skip."""
+
+    wanted: str = "skip"
+
+    def derive(self, space: Space, omega: Any, *, evaluate: Any, generator: torch.Generator) -> metanas.Architecture:
+        return metanas.Architecture({"body": self.wanted})
+
+
+class LastOf(RandomSearch):
+    def best(self, space: Space, memory: Any) -> metanas.Architecture:
+        return space.architecture({"body": "conv"})
+
+
+@pytest.mark.parametrize(("controller", "label"), [(Stubborn(), "skip"), (LastOf(), "conv")])
+def test_a_controller_of_the_users_own(quick: Quick, controller: Any, label: str) -> None:
+    result = quick(controller=controller, settings={"search.budget": 1, "search.value_epochs": 1})
+    assert result.architecture["body"] == (label,)
+    assert metanas.load_run(result.run).recipe["search"]["controller"] == type(controller).__name__
+
+
+def test_an_estimator_and_a_loss_of_the_users_own(quick: Quick) -> None:
+    calls = []
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        calls.append(len(targets))
+        return F.cross_entropy(outputs, targets, label_smoothing=0.1)
+
+    result = quick(estimator=FirstOrder(0), loss=loss)
+    assert calls and metanas.load_run(result.run).recipe["search"]["estimator"] == "FirstOrder"
+
+
+@pytest.mark.parametrize("estimator", ["first_order", "finite_difference", "unrolled"])
+def test_estimators_by_name(quick: Quick, estimator: str) -> None:
+    assert quick(estimator=estimator, epochs=1, settings={"evaluation.random": 0}).random_accuracy is None
+
+
+def scaled(spec: Any, shape: Any, phase: Any) -> nn.Module:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.scale
+
+    return Scale()
+
+
+@pytest.fixture
+def own_ops() -> tuple[Space, Any]:
+    body = one_of("body", {"mine": op("mine"), "mine too": op("mine")})
+    space = Space(chain(("body", body), ("head", op("classifier", width=NEEDED))), "own")
+    return space, {**OPS, "mine": scaled}
+
+
+def test_operations_of_the_users_own(quick: Quick, own_ops: Any) -> None:
+    space, ops = own_ops
+    result = quick(space, ops=ops)
+    assert not (result.run / "network.py").exists() and (result.run / "network.safetensors").exists()
+    assert [p.name for p in metanas.export(result, "out", ["json", "safetensors"])]
+    with pytest.raises(ExportError, match="mine"):
+        metanas.export(result, "out2")
+    with pytest.raises(RunError, match=r"your own ops; hand them over again: metanas\.load_run\(\.\.\.\)\.result"):
+        metanas.load_run(result.run).result()
+    again = metanas.load_run(result.run).result(ops=ops)
+    assert again.found == result.found
+    assert metanas.resume(result.run, ops=ops).found == result.found
+
+
+def test_another_space_for_the_networks_from_scratch(runs: Path) -> None:
+    settings = {"space.options.channels": 2, "evaluation.space": {"channels": 4}, "data.inner": 64, "data.outer": 64,
+                "data.test": 50, "evaluation.epochs": 1, "evaluation.random": 0}  # fmt: skip
+    result = metanas.search(epochs=1, settings=settings, run="wide")
+    assert (result.space.settings["channels"], metanas.load_run("wide").space.settings["channels"]) == (4, 2)
+    assert metanas.load_run("wide").result().found == result.found
+    assert metanas.export("wide", "out")
+
+
+def test_a_batch_larger_than_the_data(quick: Quick) -> None:
+    assert quick(epochs=1, settings={"search.batch_size": 10**6, "evaluation.batch_size": 10**6}).found
+
+
+def test_settings_on_top_of_a_recipe_and_arguments_on_top_of_both(quick: Quick, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        "seed = 1\n[search]\nlr = 0.03\nepochs = 9\nbatch_size = 8\n[evaluation]\nepochs=4"
+    )
+    base = metanas.load_recipe("r.toml")
+    result = quick(recipe=base, settings={"search.batch_size": 16, "search.epochs": 7}, epochs=1)
+    used = metanas.load_run(result.run).recipe
+    assert (used["seed"], used["search"]["lr"], used["search"]["batch_size"], used["search"]["epochs"]) == (
+        1,
+        0.03,
+        16,
+        1,
+    )
+
+
+body = one_of("c", {"conv": op("conv", width=2, kernel=3), "skip": op("skip")})
+misfit = Space(chain(("a", op("max_pool", kernel=3)), ("b", body), ("head", op("classifier", width=NEEDED))), "misfit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ({"controller": "drnaz"}, RecipeError, 'did you mean "drnas"'),
+        ({"estimator": "unroled"}, RecipeError, 'did you mean "unrolled"'),
+        ({"settings": {"search.epohcs": 1}}, RecipeError, 'did you mean "epochs"'),
+        ({"settings": {"search.epochs": 3, "search.warmup": 3}}, RecipeError, "should be below search.epochs"),
+        ({"settings": {"search.options": {"lr": -1.0}}}, RecipeError, "search.options"),
+        ({"settings": {"data.augment": ["crp"]}}, RecipeError, 'did you mean "crop"'),
+        ({"settings": {"evaluation.space": {"channels": 3}}}, RecipeError, "a Space was handed over"),
+        ({"epochs": 0}, RecipeError, "search.epochs: should be greater than or equal to 1, got 0"),
+        ({"device": "gpu"}, RecipeError, "device: should be"),
+        ({"space": "nasbench210"}, SpaceError, 'did you mean "nasbench201"'),
+        ({"space": "nasbench201", "settings": {"space.options.chanels": 3}}, SpaceError, 'did you mean "channels"'),
+        ({"space": misfit}, ShapeError, "b: sum does not take b.conv (2, 6, 6), b.skip (1, 6, 6)"),
+        ({"data": "digitz"}, DataError, 'did you mean "digits"'),
+        ({"data": 3}, DataError, "data must be"),
+        ({"data": (torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.long))}, DataError, "train is empty"),
+        ({"run": "../x"}, RunError, "is not allowed"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_mistakes_are_found_before_a_folder_is_made(
+    quick: Quick, runs: Path, arguments: dict[str, Any], kind: type[MetanasError], said: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        quick(**arguments)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not runs.exists()
+
+
+def test_a_choice_that_cannot_be_relaxed_is_found_before(quick: Quick, problems: Any, runs: Path) -> None:
+    with pytest.raises(SpaceError, match="takes any subset"):
+        quick(problems.nasbench101())
+    assert not runs.exists()
+
+
+def test_other_choices_from_scratch_are_refused_before(tmp_path: Path, runs: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from metanas.space import *\n"
+        "def space(n=2):\n"
+        "    body = one_of('body', {f'c{k}': op('conv', width=2, kernel=3) for k in range(n)})\n"
+        "    return Space(chain(('body', body), ('head', op('classifier', width=NEEDED))), 'own')\n"
+    )
+    with pytest.raises(RecipeError, match=r"evaluation\.space: changes the choices"):
+        metanas.search("own.py", settings={"evaluation.space": {"n": 3}})
+    assert not runs.exists()
+
+
+def test_a_run_that_is_there_is_refused(quick: Quick) -> None:
+    quick(run="first", epochs=1)
+    with pytest.raises(RunError, match=r"runs/first exists; resume it \(metanas resume first\) or choose another name"):
+        quick(run="first")
+
+
+def test_a_view_sees_the_run_from_its_beginning_to_its_end(quick: Quick) -> None:
+    seen = []
+
+    @contextlib.contextmanager
+    def view(folder: Path) -> Any:
+        seen.append((folder / "recipe.json").exists() and (folder / "space.json").exists())
+        yield
+        seen.append((folder / "result.json").exists())
+
+    quick(epochs=1, view=view)
+    assert seen == [True, True]
