@@ -58,6 +58,7 @@ class Refinement:
         self.space, self.start, self.brief, self.rounds = space, start, brief, tuple(rounds)
         self.round = 0
         self.candidates = [start, *self._neighbours(seed)]
+        self.entrants = len(self.candidates)
         self.values: list[float] = []
         self.step = 0
 
@@ -71,8 +72,7 @@ class Refinement:
     @property
     def budget(self) -> int:
         """How many trainings there are in all."""
-        first = len(self.candidates) if self.round == 0 else self.rounds[0].candidates
-        return sum(min(r.candidates, first) for r in self.rounds)
+        return sum(min(r.candidates, self.entrants) for r in self.rounds)
 
     def steps(self) -> Iterator[Evaluation]:
         """The trainings that are left, in order; values of different rounds do not compare."""
