@@ -60,12 +60,19 @@ def change(run: Run, name: str, edit: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(data))
 
 
+def content(run: Run) -> dict[Path, bytes]:
+    """Every file but the lock, and the request that the next writer takes back."""
+    files = (p for p in run.path.rglob("*") if p.is_file() and p.name not in ("lock", "request.stop"))
+    return {path: path.read_bytes() for path in files}
+
+
 def refusal(run: Run, images: Any, **handed: Any) -> str:
-    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file() and p.name != "lock"}
+    """What is said, in one line; the run stays as it is."""
+    before = content(run)
     with pytest.raises(RunError) as caught:
         run.resume(**{"data": images, **handed})
     assert "\n" not in str(caught.value)
-    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file() and p.name != "lock"} == before
+    assert content(run) == before
     return str(caught.value)
 
 
