@@ -86,14 +86,25 @@ class Commands:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self, arguments: Sequence[str], cwd: Path, env: dict[str, str] | None = None, terminal: str | None = None
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        *,
+        terminal: str | None = None,
+        unread: bool = False,
     ) -> Job:
-        """Forks for `metanas *arguments`. `terminal`: the path of a terminal to write to, in place of files."""
+        """Forks for `metanas *arguments`.
+
+        Args:
+            terminal: the path of a terminal to write to, in place of files.
+            unread: standard output is a pipe that nobody reads.
+        """
         self.count += 1
         out, err = (self.folder / f"{self.count}.{kind}" for kind in ("out", "err"))
         out.touch(), err.touch()
         streams = [terminal, terminal] if terminal else [str(out), str(err)]
-        asked = self.ask(arguments=list(arguments), cwd=str(cwd), env=env or {}, streams=streams)
+        asked = self.ask(arguments=list(arguments), cwd=str(cwd), env=env or {}, streams=streams, unread=unread)
         return Job(self, asked["pid"], out, err)
 
     def run(self, arguments: Sequence[str], cwd: Path, env: dict[str, str] | None = None) -> Job:
@@ -138,9 +149,14 @@ def child(main: Callable[[], None], request: dict[str, Any]) -> None:
         os.environ.update(request["env"])
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, path in enumerate([os.devnull, *request["streams"]]):
-            descriptor = os.open(path, os.O_RDWR if number else os.O_RDONLY)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY if number else os.O_RDONLY)
             os.dup2(descriptor, number)
             os.close(descriptor)
+        if request["unread"]:
+            reader, writer = os.pipe()
+            os.dup2(writer, 1)
+            os.close(writer)
+            os.close(reader)
         encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
         sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding)

@@ -186,7 +186,7 @@ def test_no_checkpoint_can_be_used(stopped: Any, images: Any) -> None:
     run = stopped()
     for path in run.folder.checkpoints.iterdir():
         path.write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="no usable checkpoint in runs/first/checkpoints: .*; start a new run"):
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint in runs/first/checkpoints: .*; start a new run"):
         run.resume(data=images)
 
 
