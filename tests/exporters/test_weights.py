@@ -121,3 +121,14 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
         path.mkdir()
     with pytest.raises(CheckpointError, match="w"):
         load_weights(nn.Linear(2, 2), path)
+
+
+def test_equal_networks_are_equal_files_in_any_process(make: Callable[..., Made], tmp_path: Path) -> None:
+    """safetensors itself orders the facts by a hash that differs by process."""
+    network, source = make()
+    (path,) = write(network, source, folder=tmp_path, formats=["safetensors"])
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    assert size % 8 == 0 and list(header) == sorted(header)
+    assert list(header["__metadata__"]) == sorted(header["__metadata__"]) and len(header["__metadata__"]) > 2

@@ -1,0 +1,142 @@
+"""Every fault that the project promises to handle has tests: row of the list of faults -> the tests that hold it.
+
+Each row has at least one at the user's door (tests/api, tests/cli) or a full one in the room that handles it.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
+    1: ("killed in the middle of a step", (
+        "api/test_resume.py::test_killed_ten_times_equals_the_uninterrupted_run",
+        "api/test_resume.py::test_killed_before_the_first_checkpoint",
+        "loop/test_resume.py::test_resume_after_every_step",
+    )),
+    2: ("killed while a checkpoint is written", (
+        "api/test_resume.py::test_a_damaged_checkpoint_and_a_torn_log_are_passed_over",
+        "run/test_checkpoints.py::test_interrupted_at_every_system_call",
+        "run/test_checkpoint_kills.py::test_killed_at_random_moments",
+    )),
+    3: ("killed while an event is written", (
+        "api/test_resume.py::test_a_damaged_checkpoint_and_a_torn_log_are_passed_over",
+        "run/test_events.py::test_the_log_cut_at_every_byte",
+    )),
+    4: ("disk full", (
+        "api/test_faults.py::test_a_full_disk_leaves_the_old_checkpoint",
+        "run/test_atomic.py::test_a_full_disk_leaves_the_old_file_and_no_other",
+    )),
+    5: ("run folder read-only, or removed", (
+        "api/test_faults.py::test_a_read_only_place_is_refused_before_training",
+        "api/test_faults.py::test_a_folder_removed_during_the_run_stops_it",
+    )),
+    7: ("checkpoint damaged", (
+        "api/test_resume.py::test_a_damaged_checkpoint_and_a_torn_log_are_passed_over",
+        "api/test_changed.py::test_no_checkpoint_can_be_used",
+        "run/test_checkpoints.py::test_damage_falls_back_to_the_older_one_and_says_so",
+    )),
+    9: ("resume with a changed space, data or recipe", (
+        "api/test_changed.py::test_a_changed_recipe",
+        "api/test_changed.py::test_a_changed_space",
+        "api/test_changed.py::test_other_data",
+        "api/test_changed.py::test_other_objects",
+    )),
+    11: ("Ctrl-C once, twice; SIGTERM", (
+        "api/test_resume.py::test_a_signal_stops_with_a_checkpoint",
+        "api/test_resume.py::test_a_second_signal_stops_at_once",
+    )),
+    12: ("NaN or inf loss", (
+        "api/test_faults.py::test_a_loss_that_is_not_finite_is_masked_and_then_named",
+        "loop/test_not_finite.py::test_an_update_that_is_not_finite_is_left_out_and_counted",
+        "loop/test_not_finite.py::test_the_first_layer_that_is_not_finite_is_named",
+    )),
+    19: ("a pickle in a run or checkpoint", (
+        "api/test_faults.py::test_a_pickle_is_never_executed",
+        "run/test_checkpoints.py::test_a_pickle_in_the_place_of_a_checkpoint_is_refused_never_executed",
+    )),
+    21: ("unknown operation", (
+        "api/test_faults.py::test_an_unknown_operation",
+        "space/test_errors.py::test_an_unknown_operation",
+    )),
+    22: ("cycle, disconnected node, empty graph, duplicate name", (
+        "api/test_faults.py::test_graphs_that_cannot_be",
+        "space/test_errors.py::test_graphs_from_python",
+        "space/test_errors.py::test_graphs_from_networkx",
+        "space/test_errors.py::test_a_node_alone_in_networkx",
+    )),
+    23: ("shapes that do not fit on an edge", (
+        "api/test_search.py::test_mistakes_are_found_before_a_folder_is_made",
+        "space/test_errors.py::test_shapes_that_do_not_fit",
+    )),
+    24: ("a derived cell that is all none", (
+        "api/test_faults.py::test_a_cell_without_a_path_trains_and_is_said",
+        "space/test_errors.py::test_a_cell_of_nothing_runs",
+    )),
+    26: ("run names that are no names", (
+        "api/test_faults.py::test_run_names_that_cannot_be",
+        "cli/test_commands.py::test_commands",
+        "run/test_names.py::test_refused_with_one_inert_line_that_says_what_is_allowed",
+    )),
+    27: ("escape sequences, bidi marks, markup", (
+        "cli/test_commands.py::test_hostile_names_are_inert_everywhere",
+        "ui/test_panels.py::test_nothing_from_a_run_is_taken_for_markup_or_obeyed",
+        "exporters/test_python.py::test_names_cannot_become_code",
+    )),
+    28: ("data that is empty, one class, out of range, NaN, of wrong rank", (
+        "api/test_faults.py::test_data_that_cannot_be",
+        "data/test_check.py::test_empty",
+        "data/test_check.py::test_one_class",
+        "data/test_check.py::test_labels_out_of_range",
+        "data/test_check.py::test_pixels_that_are_not_finite",
+        "data/test_check.py::test_images_of_wrong_rank",
+    )),
+    30: ("export target exists", (
+        "cli/test_commands.py::test_export_and_its_refusal",
+        "exporters/test_writing.py::test_what_is_there_stays_without_force",
+    )),
+    33: ("a missing extra, or too old a torch", (
+        "api/test_faults.py::test_an_old_or_missing_torch_says_the_command",
+        "api/test_faults.py::test_a_missing_extra_says_the_command",
+        "api/test_faults.py::test_the_command_is_the_packages_own_requirement",
+    )),
+    34: ("not a terminal, TERM=dumb, NO_COLOR, cp1252, 20x5", (
+        "cli/test_commands.py::test_search_prints_lines_when_piped",
+        "cli/test_commands.py::test_on_a_terminal",
+        "cli/test_commands.py::test_any_encoding",
+        "cli/test_commands.py::test_nobody_reads",
+    )),
+    38: ("an empty recipe, unknown key, wrong type, out of range", (
+        "recipe/test_reading.py::test_all_mistakes_at_once",
+        "recipe/test_reading.py::test_a_mistake_is_a_line_with_its_path",
+        "recipe/test_reading.py::test_files_that_are_no_recipes",
+        "cli/test_commands.py::test_all_mistakes_of_a_recipe_are_lines",
+    )),
+    39: ("JSON with NaN", (
+        "run/test_atomic.py::test_what_is_not_json_is_never_written",
+        "run/test_events.py::test_numbers_that_are_not_finite_are_null_with_their_kind",
+        "api/test_faults.py::test_a_loss_that_is_not_finite_is_masked_and_then_named",
+    )),
+    40: ("a finished run is resumed", (
+        "api/test_resume.py::test_a_finished_run_is_not_touched",
+    )),
+}  # fmt: skip
+
+PROMISED = {*range(1, 6), 7, 9, 11, 12, 19, *range(21, 25), 26, 27, 28, 30, 33, 34, 38, 39, 40}
+
+
+def test_every_promised_row_is_in_the_table() -> None:
+    assert set(ROWS) == PROMISED
+
+
+@pytest.mark.parametrize("row", sorted(ROWS))
+def test_a_row_has_tests_that_are_there(row: int) -> None:
+    fault, tests = ROWS[row]
+    assert tests, f"{row} ({fault}) has no test"
+    for place in tests:
+        name, _, function = place.partition("::")
+        tree = ast.parse((Path(__file__).parent / name).read_text(encoding="utf-8"))
+        there = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert function in there, f"row {row} ({fault}): {place} is gone"
