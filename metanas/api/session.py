@@ -18,6 +18,7 @@ from metanas import __version__
 from metanas.api.documents import SCHEMA
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
+from metanas.errors import DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Refinement, ValueSearch
 from metanas.network import Network
@@ -161,10 +162,16 @@ class Session:
         )
         if state is not None:
             training.restore(state)
-        for epoch in training.epochs():
-            self.place += 1
-            self.recorder.train(name, architecture, epoch)
-            self.recorder.pause_point(self.place, lambda: self._tree(training))
+        try:
+            for epoch in training.epochs():
+                self.place += 1
+                self.recorder.train(name, architecture, epoch)
+                self.recorder.pause_point(self.place, lambda: self._tree(training))
+        except DivergedError as error:
+            if name == "derived":
+                raise
+            # A baseline that cannot be trained is no reason to lose the result: it is tested with the weights it has.
+            self.recorder.say(f"{name}: {error}", "warning")
         tested, price = score(network, parts.data.test), cost(network, parts.data.shape)
         row = {
             "network": name,

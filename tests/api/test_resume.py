@@ -26,6 +26,7 @@ SMALL = {
     "search.warmup": 2,
     "search.batch_size": 32,
     "search.monitor": 32,
+    "search.refine": "[{candidates=4,epochs=1},{candidates=2,epochs=2}]",
     "evaluation.epochs": 5,
     "evaluation.batch_size": 32,
     "evaluation.random": 2,
@@ -33,7 +34,7 @@ SMALL = {
     "threads": 1,
     "device": "cpu",
 }
-STEPS, TRAINED = 8 * 3, 3 * 5  # outer steps of the search; epochs of training from scratch
+STEPS, VALUES, TRAINED = 8 * 3, 4 + 2, 3 * 5  # outer steps; short trainings; epochs of training from scratch
 MEASURED = ("at", "elapsed", "seconds")
 
 
@@ -56,8 +57,10 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def progress(run: Path) -> int:
-    """How many steps and epochs of training are done, repeated ones counted once."""
-    return sum(event["kind"] in ("step", "train") for event in latest(read_events(run / "events.jsonl").events))
+    """How many steps, short trainings and epochs of training are done, repeated ones counted once."""
+    return sum(
+        event["kind"] in ("step", "value", "train") for event in latest(read_events(run / "events.jsonl").events)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,7 @@ def assert_same(run: Path, whole: Path) -> None:
 def test_the_uninterrupted_run_is_whole(whole: Path) -> None:
     rows = curve(whole)
     assert [e["step"] for e in rows if e["kind"] == "step"] == list(range(1, STEPS + 1))
+    assert [e["step"] for e in rows if e["kind"] == "value"] == list(range(1, VALUES + 1))
     assert len([e for e in rows if e["kind"] == "train"]) == TRAINED
     assert len([e for e in rows if e["kind"] == "network"]) == 3
     weights = [e["weights"] for e in rows if e["kind"] == "epoch"]
@@ -88,18 +92,21 @@ def test_the_uninterrupted_run_is_whole(whole: Path) -> None:
 def test_killed_ten_times_equals_the_uninterrupted_run(commands: Any, tmp_path: Path, whole: Path) -> None:
     draw = random.Random(0)
     run, arguments, phases = tmp_path / "runs/killed", search("killed"), []
-    places = draw.sample(range(1, STEPS), 6) + draw.sample(range(STEPS + 1, STEPS + TRAINED - 3), 4)
+    trained = STEPS + VALUES
+    places = draw.sample(range(1, STEPS), 4) + draw.sample(range(STEPS, trained - 1), 3)
+    places += draw.sample(range(trained + 1, trained + TRAINED - 3), 3)
     for place in sorted(places):
         job = commands.start(arguments, tmp_path)
         job.until(lambda job=job, place=place: begun(run, job.pid) and progress(run) >= place)
         time.sleep(draw.uniform(0, 0.06))
         job.kill(signal.SIGKILL)
         assert job.wait() == -signal.SIGKILL
-        phases.append("training" if progress(run) > STEPS else "search")
+        done = progress(run)
+        phases.append("training" if done > trained else "refinement" if done > STEPS else "search")
         arguments = ["resume", "killed"]
     job = commands.run(arguments, tmp_path)
     assert job.code == 0, job.errors
-    assert phases.count("search") >= 3 and phases.count("training") >= 3, phases
+    assert all(phases.count(phase) >= 2 for phase in ("search", "refinement", "training")), phases
     begins = [e["resumed"] for e in read_events(run / "events.jsonl").events if e["kind"] == "begin"]
     assert begins == [False] + [True] * 10
     assert_same(run, whole)
