@@ -21,6 +21,7 @@ from metanas.bilevel import FirstOrder
 from metanas.controllers import Darts, DrNas, RandomSearch
 from metanas.errors import (
     DataError,
+    DivergedError,
     ExportError,
     MetanasError,
     RecipeError,
@@ -28,6 +29,7 @@ from metanas.errors import (
     ShapeError,
     SpaceError,
 )
+from metanas.evaluation import ScratchTraining
 from metanas.network import OPS
 from metanas.space import NEEDED, Space, chain, from_networkx, one_of, op
 
@@ -300,3 +302,30 @@ def test_a_view_sees_the_run_from_its_beginning_to_its_end(quick: Quick) -> None
 
     quick(epochs=1, view=view)
     assert seen == [True, True]
+
+
+def test_a_refined_search_is_at_least_as_good_for_its_own_objective(quick: Quick) -> None:
+    rounds = [{"candidates": 2, "epochs": 1}]
+    result = quick(settings={"search.refine": rounds}, run="refined")
+    values = [e for e in metanas.load_run("refined").events() if e["kind"] == "value"]
+    assert len(values) == 2 and result.architecture.to_json() == max(values, key=lambda e: e["value"])["architecture"]
+
+
+def test_a_baseline_that_diverges_does_not_cost_the_result(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, made = ScratchTraining.epochs, []
+
+    def epochs(self: ScratchTraining) -> Any:
+        made.append(self)
+        if len(made) == 2:
+            raise DivergedError("epoch 1: none of 3 updates was finite")
+        return plain(self)
+
+    monkeypatch.setattr(ScratchTraining, "epochs", epochs)
+    result = quick(run="lucky")
+    assert len(result.random) == 1
+    said = [e["message"] for e in metanas.load_run("lucky").events() if e["kind"] == "log"]
+    assert said == ["random 1: epoch 1: none of 3 updates was finite"]
+    made.clear()
+    monkeypatch.setattr(ScratchTraining, "epochs", lambda self: (_ for _ in ()).throw(DivergedError("lost")))
+    with pytest.raises(DivergedError, match="lost"):
+        quick(run="unlucky")
