@@ -33,7 +33,7 @@ epochs = 5
 lr = 0.1
 lr_end = 0.01
 monitor = 1024
-refine = [{candidates = 25, epochs = 1}, {candidates = 6, epochs = 3}, {candidates = 2, epochs = 6}]
+refine = [{candidates = 25, epochs = 1}, {candidates = 7, epochs = 3}]
 """
 RANDOM_EPOCHS = 3
 
