@@ -49,9 +49,8 @@ def main() -> None:
                         times.setdefault((what, name), []).append(1e3 * (time.perf_counter() - started))
         for what in ("weights", "mixture"):
             slow, fast = (statistics.median(times[what, name]) for name in ("contiguous", "channels last"))
-            print(
-                f"{shape!s:<12} {what:<8} contiguous {slow:6.1f} ms  channels last {fast:6.1f} ms  ratio {slow / fast:.2f}"
-            )
+            times_text = f"contiguous {slow:6.1f} ms  channels last {fast:6.1f} ms  ratio {slow / fast:.2f}"
+            print(f"{shape!s:<12} {what}  {times_text}")
 
 
 if __name__ == "__main__":
