@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# Two workers on two cores: one thread each, or the OpenMP threads of one wait, spinning, for the core of the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _load(path: Path) -> ModuleType:
     """The test run puts no folder on the import path, so what tests share is loaded by path."""
