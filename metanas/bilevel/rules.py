@@ -111,10 +111,10 @@ class SGD:
 class Adam:
     """Adam with bias correction and coupled (L2) weight decay.
 
-    Memory: {"m": like theta, "v": like theta, "step": 0-d float32}. A coordinate that never had a gradient has v =
-        0, where
-    the derivative of the square root is infinite; the rule's own derivative there is finite (lr / eps) and is what
-    comes out.
+    Memory: {"m": like theta, "v": like theta, "step": 0-d float32}.
+
+    A coordinate that never had a gradient has v = 0, where the derivative of the square root is infinite; the rule's
+    own derivative there is finite (lr / eps) and is what comes out.
 
     Args:
         lr, eps, weight_decay: numbers in any of the forms of this module.
@@ -160,7 +160,7 @@ class Adam:
 
 
 def _root(x: Tensor) -> Tensor:
-    """The square root of x >= 0 with derivative 0, not inf, at 0: inf times a zero gradient would be nan."""
+    """The square root of x >= 0 with a finite derivative at 0: inf times a zero gradient would be nan; nan stays."""
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), x)
 

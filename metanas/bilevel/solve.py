@@ -60,6 +60,7 @@ def solve(
         order: who moves first.
         memory: called before every estimate, for the rule's memory at theta (`memory_of`).
         carry: the estimator's own state to begin with, where a solve goes on.
+        generator: handed to the estimator at every call, for one that draws.
 
     Raises:
         BilevelError: order is neither "outer" nor "advance"; and what the estimator raises.

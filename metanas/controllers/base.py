@@ -33,7 +33,7 @@ Evaluate: TypeAlias = Callable[[Mapping[str, Tensor]], float]
 
 
 class Controller(ABC):
-    """What gradient and value controllers share: a name for records, and nothing else."""
+    """What gradient and value controllers share: they say which of the two they are, and nothing else."""
 
     @property
     @abstractmethod
@@ -86,7 +86,7 @@ class GradientController(Controller):
 
     @abstractmethod
     def preview(self, space: Space, omega: Omega) -> Architecture | None:
-        """The architecture that omega stands for, as far as that is known at no cost; shown after every epoch."""
+        """What `derive` would give now, shown after every epoch; None where that takes evaluations."""
 
     @abstractmethod
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:

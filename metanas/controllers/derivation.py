@@ -1,8 +1,10 @@
 """From mixing weights to an architecture: the strongest option of every choice, and the strongest inputs of every node.
 
-one of n      the option with the largest weight; candidates that are never derived do not compete
-k of n        the k sources with the largest strength, a source's strength being the largest weight among the options
-              of the choice that made it (Liu et al., ICLR 2019, arXiv:1806.09055, section 2.4)
+    one of n     the option with the largest weight; candidates that are never derived do not compete
+    k of n       the k sources with the largest strength
+
+The strength of a source is the largest weight among the options of the choice that made it, 0 where no choice did (Liu
+et al., DARTS, ICLR 2019, arXiv:1806.09055, section 2.4).
 """
 
 from __future__ import annotations

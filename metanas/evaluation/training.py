@@ -98,7 +98,7 @@ class ScratchTraining:
         loss: of the task, on outputs and targets; a mean over the batch.
 
     Raises:
-        BilevelError, ValueError: the network has no parameters.
+        ValueError: the network has no parameters (torch's own).
     """
 
     def __init__(

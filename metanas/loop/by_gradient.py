@@ -3,7 +3,7 @@
     for each epoch:
         for each (inner batch, outer batch):                        by `bilevel.solve`, in the order of the schedule
             weights <- SGD on the inner loss at mixing weights drawn for it
-            mix drawn; hypergradient; omega <- controller's optimiser   (not during the warm-up)
+            mix drawn; hypergradient; omega <- controller's optimiser   (not in the warm-up, nor where omega is fixed)
             yield Step
         the last Step of the epoch carries a Report
 
@@ -58,7 +58,8 @@ class GradientSearch:
 
     Raises:
         SpaceError: the controller cannot relax a choice of the space.
-        BilevelError: the network has no parameters, or the problem no inner loss.
+        BilevelError: the problem has no inner loss.
+        ValueError: the network has no parameters (torch's own).
     """
 
     def __init__(

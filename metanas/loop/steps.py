@@ -16,9 +16,13 @@ class Report:
     had a finite one; accuracies 0 to 1.
 
     `outer_accuracy` and `derived_accuracy` are those of the mixture and of the derived architecture with the weights of
-    the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus
-    the mixture's: what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their
-    mean entropy, 1 where all candidates weigh the same. None where a number was not measured.
+    the supernet, on the same examples of the outer split; `gap` is the derived one's cross-entropy minus the mixture's:
+    what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
+    where all candidates weigh the same.
+
+    None: no step of the epoch had a finite loss (`outer_loss` also where the structure was not learned, in a warm-up or
+    by a controller whose omega is fixed), or the controller gives no preview (`architecture` and what is measured on
+    it).
     """
 
     epoch: int
@@ -39,8 +43,9 @@ class Step:
     """One outer iteration. The losses, the norm and the count are 0-d tensors on the device: to read one is what makes
     the host wait. `step` counts from 1, `epoch` from 0.
 
-    `outer_loss` is nan while the structure is not learned yet (warm-up); `gradient_norm` is that of the weights' step
-    before it is clipped; `skipped` counts the updates that were left out so far because they were not finite.
+    `outer_loss` is nan where the structure is not learned (in a warm-up; by a controller whose omega is fixed);
+    `gradient_norm` is that of the weights' step before it is clipped; `skipped` counts the updates that were left out
+    so far because they were not finite.
     """
 
     step: int

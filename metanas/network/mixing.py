@@ -1,10 +1,12 @@
 """What a choice is set to while a supernet runs, and what a Combine makes of it.
 
-Tensor (candidates,)     a mixture: every candidate runs, weighted
-int                      one candidate runs
-tuple of int             these candidates run (k of n; a subset)
-Taken(candidate, weights) one candidate runs, and every weight gets its gradient (GDAS)
-absent                   all sources come together (DARTS mixes all inputs of a node)
+    Tensor (candidates,)        a mixture: every candidate runs, weighted
+    int                         one candidate runs
+    tuple of int                these candidates run (k of n; a subset)
+    Taken(candidate, weights)   one candidate runs, and every weight gets its gradient (GDAS)
+    absent                      all sources come together (DARTS mixes all inputs of a node)
+
+What runs is decided by numbers, never by the contents of a tensor: nothing is read from the device.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from metanas.space.derive import presence
 class Taken(NamedTuple):
     """One candidate runs; `weights` (candidates,) hold 1 at `candidate`, 0 elsewhere in value, and carry gradients.
 
-    h = weights[candidate] * x[candidate] + sum of the other weights: the value is the single path, the gradient reaches
-    every weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
+        h = weights[candidate] * x[candidate] + sum of the other weights
+
+    The value is the single path, the gradient reaches every weight (GDAS, Dong and Yang, CVPR 2019, arXiv:1910.04465).
     """
 
     candidate: int
@@ -70,7 +73,7 @@ class Route:
 
 
 def route(program: Program, mix: Mix) -> Route:
-    """What runs. It looks at numbers, never at a tensor: nothing is read from the device."""
+    """What runs under a mix."""
     absent: frozenset[str] = frozenset()
     grounded: frozenset[str] = frozenset()
     if any(weight == () for weight in mix.values() if isinstance(weight, tuple)):
@@ -86,7 +89,9 @@ def route(program: Program, mix: Mix) -> Route:
 def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozenset[str] = frozenset()) -> Tensor:
     """The value of a Combine: of those of its sources that there are.
 
-    `zeros`: values that are always zero; a mixture leaves them out.
+    Args:
+        values: what has run so far, by name.
+        zeros: values that are always zero; a mixture that adds leaves them out.
     """
     weight = mix.get(step.choice) if step.choice else None
     if isinstance(weight, Taken):
@@ -119,7 +124,11 @@ def _mixture(step: Combine, values: Mapping[str, Tensor], weight: Tensor, zeros:
 
 
 def size_arguments(step: Apply, mix: Mix) -> dict[str, int | Tensor]:
-    """How wide an elastic operation runs: `width` for a number, `mask` (channels,) for a mixture of widths."""
+    """How wide an elastic operation runs: `width` for a number, `mask` (channels,) for a mixture of widths.
+
+    Raises:
+        SpaceError: the size's choice is set to several indices at once.
+    """
     size = step.op.width
     if not isinstance(size, Size) or size.choice not in mix:
         return {}
