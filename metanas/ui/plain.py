@@ -1,7 +1,7 @@
 """Plain lines instead of the live view, where the output is a pipe, a file or a terminal that cannot draw.
 
     first: search nasbench201 on digits with drnas, 50 epochs
-    epoch  1/50       2s  inner loss  2.303  12.5%  outer loss  2.301  11.8%  entropy 0.9987  |none~0|+...
+    epoch  1/50       2s  inner loss  2.303  outer loss  2.301  11.8%  entropy 0.9987  |none~0|+...
     derived: test accuracy 97.2%, test loss 0.1031, 73.4k parameters, 2.31M multiply-adds
     first: finished after 1m 12s
 
@@ -49,8 +49,10 @@ def _epoch(event: Record, state: RunState) -> list[str]:
         return []
     total = str(state.epochs or "?")
     parts = [f"epoch {last.epoch:>{len(total)}}/{total}", f"{duration(state.elapsed):>7}"]
-    parts.append(f"inner loss {loss(last.inner_loss):>6} {percent(last.inner_accuracy):>6}")
-    parts.append(f"outer loss {loss(last.outer_loss):>6} {percent(last.outer_accuracy):>6}")
+    for name in ("inner", "outer"):
+        accuracy = getattr(last, f"{name}_accuracy")
+        shown = "" if accuracy is None else f" {percent(accuracy):>6}"
+        parts.append(f"{name} loss {loss(getattr(last, f'{name}_loss')):>6}{shown}")
     if last.entropy is not None:
         parts.append(f"entropy {loss(last.entropy)}")
     if state.skipped:

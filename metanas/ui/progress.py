@@ -1,7 +1,8 @@
 """How far a run is, and when it will be done: pure functions of its state.
 
-A run searches (epochs; or evaluations, of a controller that needs only values) and then trains what it found, and some
-random networks beside it, from scratch. Each phase has its own bar; the time left is that of the phase.
+A run searches (epochs; or evaluations, of a controller that needs only values), may refine what it found (evaluations
+again), and then trains it, and some random networks beside it, from scratch. Each phase has its own bar; the time left
+is that of the phase.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ def _search(state: RunState) -> Phase:
 
 
 def _evaluations(state: RunState) -> Phase:
-    done = float(state.step or 0)
+    name, done = "refinement" if state.history else "search", float(state.values[-1].step)
     if not state.budget or not done:
-        return Phase("search", done, state.budget, "networks", None)
-    return Phase("search", done, state.budget, "networks", max(state.budget - done, 0) * state.elapsed / done)
+        return Phase(name, done, state.budget, "networks", None)
+    spent = max(state.elapsed - (state.history[-1].elapsed if state.history else 0.0), 0.0)
+    return Phase(name, done, state.budget, "networks", max(state.budget - done, 0) * spent / done)
 
 
 def _training(state: RunState) -> Phase:
@@ -84,6 +86,5 @@ def _training(state: RunState) -> Phase:
     each = state.train_epochs or max((run.epochs or 0 for run in state.training), default=0)
     finished = {net.network for net in state.networks}
     done = len(finished) * each + sum(run.epoch for run in state.training if run.network not in finished)
-    since = state.history[-1].elapsed if state.history else 0.0
-    left = (networks * each - done) * max(state.elapsed - since, 0.0) / done if done else None
+    left = (networks * each - done) * max(state.elapsed - state.found_at, 0.0) / done if done else None
     return Phase("training", float(done), networks * each or None, "epochs", left)

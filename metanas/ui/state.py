@@ -130,6 +130,7 @@ class RunState:
     resumes: int = 0
     at: float | None = None  # unix seconds of the last event
     elapsed: float = 0.0  # seconds of work, over all resumes
+    found_at: float = 0.0  # `elapsed` when the last epoch or evaluation of the search was over
     step: int | None = None
     budget: int | None = None
     skipped: int = 0
@@ -283,8 +284,11 @@ def _epoch(state: RunState, event: Record) -> RunState:
     return replace(
         state,
         history=(*kept, point),
+        found_at=state.elapsed,
         epochs=whole(event, "epochs") or state.epochs,
         step=state.step if step is None else step,
+        values=() if rewound else state.values,
+        best=() if rewound else state.best,
         training=() if rewound else state.training,
         networks=() if rewound else state.networks,
     )
@@ -308,7 +312,8 @@ def _value(state: RunState, event: Record) -> RunState:
     ranked = sorted((*others, point), key=lambda other: _rank(other.value), reverse=True)
     return replace(
         state,
-        step=step,
+        step=state.step if state.history else step,  # a refinement follows a search, whose steps are the run's
+        found_at=state.elapsed,
         budget=whole(event, "budget") or state.budget,
         values=(*kept[-RECENT + 1 :], point),
         best=tuple(ranked[:BEST]),

@@ -73,6 +73,11 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
     ]
 
 
+def test_an_accuracy_that_was_not_measured_is_left_out() -> None:
+    events = [{"kind": "epoch", "epoch": 1, "epochs": 9, "inner_loss": 2.0, "outer_loss": 2.5, "outer_accuracy": 0.25}]
+    assert told(events, (None, None)) == ["epoch 1/9       0s  inner loss  2.000  outer loss  2.500  25.0%"]
+
+
 def test_the_view_tells_all_that_was_written_before_its_end(make_run: Callable[..., Path]) -> None:
     stream = io.StringIO()
     with PlainView(make_run(), stream) as view:

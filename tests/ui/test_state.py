@@ -112,6 +112,23 @@ def test_value_only_controllers_keep_their_best() -> None:
     assert (phase(state).name, phase(state).done, phase(state).total) == ("search", 24, 30)
 
 
+def test_a_refinement_has_its_own_progress_and_leaves_the_searchs_steps_alone() -> None:
+    search = [{"kind": "epoch", "epoch": n, "epochs": 2, "step": 20 * n, "elapsed": 50.0 * n} for n in (1, 2)]
+    values = [
+        {"kind": "value", "step": n, "budget": 8, "value": -n, "elapsed": 100.0 + 5 * n, "architecture": {"a": str(n)}}
+        for n in (1, 2)
+    ]
+    state = folded([*search, *values])
+    now = phase(state)
+    assert (now.name, now.done, now.total, now.seconds_left) == ("refinement", 2, 8, 30.0)
+    assert (state.step, state.best[0].value) == (40, -1)
+    train = {"kind": "train", "network": "derived", "epoch": 1, "epochs": 10, "elapsed": 113.0}
+    assert phase(fold(state, train)).seconds_left == 9 * 3.0, "the speed of the training, not of what came before"
+    by_value = phase(folded([*values, train]))
+    assert by_value.seconds_left == 9 * 3.0
+    assert folded([*search, *values, search[1]]).values == (), "a run that is resumed in its search repeats them"
+
+
 def test_a_run_whose_writer_is_gone_counts_as_killed() -> None:
     running = RunState("first", status="running", at=100.0)
     assert status_at(running, 101.0) == "running"

@@ -80,7 +80,7 @@ def _running(run: Training, paper: Paper) -> Text:
 def _evaluated(state: RunState, paper: Paper) -> list[Text]:
     if not state.best:
         return []
-    lines = [paper.rule("best evaluated", f"{state.step} evaluated")]
+    lines = [paper.rule("best evaluated", f"{state.values[-1].step} evaluated")]
     for rank, point in enumerate(state.best, start=1):
         line = Text(f"{rank:>3}  ", style=DIM).append(f"{loss(point.value):>8}  ", style="not dim bold")
         lines.append(line.append(paper.safe(_architecture(point)), style="not dim"))
