@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CODE := metanas search_spaces tests benchmarks
 
 .PHONY: search test lint clean
 
@@ -16,16 +17,17 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/installed-lint
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "metanas needs Python >= 3.11, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half an environment would pass for one the next time
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV): torch is large, so the first time takes a while"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

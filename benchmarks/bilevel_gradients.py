@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from machine import machine
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
@@ -68,6 +69,7 @@ def main() -> None:
     device = torch.device(options.device)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     torch.manual_seed(0)
+    print(machine())
     nets = [Supernet().to(device) for _ in range(2)]
     batch = torch.randn(64, 1, 8, 8, device=device), torch.randint(0, 10, (64,), device=device)
     theta = dict(nets[0].named_parameters())

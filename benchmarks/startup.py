@@ -1,8 +1,8 @@
 """How long what should answer at once takes: `python benchmarks/startup.py`.
 
-    command                   median    quickest
-    python -c pass            0.02 s      0.02 s
-    metanas --help            0.20 s      0.19 s
+    command                          median    quickest
+    python -c pass                   0.02 s      0.02 s
+    metanas --help                   0.20 s      0.19 s
 
 The commands are run in turn, so that whatever else the machine does falls on all of them alike. The bare interpreter is
 the part that no command can avoid. Goal: each under 0.5 s.
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import machine
 
 from metanas.recipe.spaces import load_space
 from metanas.run import EventWriter, RunFolder
@@ -77,6 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder, "runs"))
         seconds = measure(arguments.rounds, Path(folder))
+    print(machine())
     width = max(map(len, COMMANDS))
     print(f"{'command':<{width}}    median    quickest")
     for name, values in seconds.items():
