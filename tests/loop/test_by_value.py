@@ -28,7 +28,9 @@ def test_the_best_so_far(tiny):
     assert search.derive() == rows[-1].best and rows[-1].best_value > rows[0].value
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor, int], ids=str)
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.float64, torch.tensor, int], ids=["float32", "float64", "tensor", "int"]
+)
 def test_values_of_any_kind_of_number_become_plain(tiny, kind):
     search = ValueSearch(tiny.space, lambda a: kind(convolutions(a)), RandomSearch(), budget=3, seed=0)
     rows = list(search.steps())

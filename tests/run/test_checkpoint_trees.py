@@ -129,7 +129,19 @@ def test_any_tree_round_trips(tmp_path_factory, tree, step, offset):
         (torch.empty(2, device="meta"), "tensor on meta"),
         (torch.eye(2).to_sparse(), "torch.sparse_coo tensor"),
     ],
-    ids=str,
+    ids=[
+        "nan among numbers",
+        "bfloat16 -inf",
+        "nan",
+        "inf",
+        "set",
+        "object",
+        "tuple key",
+        "bool key",
+        "complex",
+        "meta",
+        "sparse",
+    ],
 )
 def test_what_may_not_be_in_a_checkpoint_is_named_by_its_place(folder, bad, message):
     save(folder, 1, {}, 0)
