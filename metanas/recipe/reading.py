@@ -11,9 +11,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from metanas.errors import RecipeError, nearest
 from metanas.recipe.recipe import Recipe
@@ -121,6 +121,9 @@ def _problems(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     for problem in error.errors():
         path = _place(problem["loc"], data)
         where = ".".join(path)
+        if problem["type"] == "missing":
+            said[f"{where}.{problem['loc'][-1]}"] = (["should be there"], ", and is not")
+            continue
         if problem["type"] == "extra_forbidden":
             said[where] = ([f"unknown key{nearest(path[-1], _keys(path[:-1]))}"], "")
             continue
@@ -154,12 +157,11 @@ def _shown(data: Any, path: list[str]) -> str:
 
 
 def _keys(path: list[str]) -> list[str]:
-    section: type[BaseModel] = Recipe
+    kind: Any = Recipe
     for key in path:
-        kind = section.model_fields[key].annotation
-        assert isinstance(kind, type) and issubclass(kind, BaseModel)  # only sections forbid keys
-        section = kind
-    return list(section.model_fields)
+        # a number is a place in a tuple of sections: tuple[Section, ...]
+        kind = get_args(kind)[0] if key.isdigit() else kind.model_fields[key].annotation
+    return list(kind.model_fields)  # only sections forbid keys
 
 
 def _tuples(data: Any) -> Any:

@@ -21,6 +21,9 @@ import metanas
 from metanas.errors import MetanasError, SpaceError, nearest
 from metanas.space import Space
 
+REQUIRED = "?"
+"""What a listing shows of an option that has no default."""
+
 
 def folders() -> list[Path]:
     """The folders that hold space files, in the order in which they are searched."""
@@ -82,7 +85,7 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
         space = make(**options)
     except MetanasError:
         raise
-    except Exception as error:  # somebody's own code may raise anything
+    except (Exception, SystemExit) as error:  # somebody's own code may raise anything
         raise SpaceError(f"space {path.stem!r} with options {options}: {_reason(error)}") from error
     if not isinstance(space, Space):
         raise SpaceError(f"{path}: space() must return a Space, got {type(space).__name__}")
@@ -91,7 +94,10 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """What a listing says of a space file: the first line of its docstring, and its options with their defaults."""
+    """What a listing says of a space file: the first line of its docstring, and its options with their defaults.
+
+    An option without a default has `REQUIRED`; a function that takes any option (`**others`) lists the named ones.
+    """
 
     summary: str
     options: dict[str, Any]
@@ -104,7 +110,10 @@ def describe_space(path: Path) -> SpaceFile:
     {'channels': 16, 'cells': 5}
     """
     module = _module(path)
-    options = {k: p.default for k, p in inspect.signature(_function_of(module, path)).parameters.items()}
+    known = inspect.signature(_function_of(module, path)).parameters
+    options = {
+        k: REQUIRED if p.default is p.empty else p.default for k, p in known.items() if p.kind is not p.VAR_KEYWORD
+    }
     doc = inspect.getdoc(module) or ""
     return SpaceFile(doc.partition("\n")[0], options)
 
@@ -117,7 +126,7 @@ def _module(path: Path) -> Any:
         spec.loader.exec_module(module)
     except MetanasError:
         raise
-    except Exception as error:  # somebody's own code may raise anything
+    except (Exception, SystemExit) as error:  # somebody's own code may raise anything
         raise SpaceError(f"{path} cannot be loaded: {_reason(error)}") from error
     return module
 
@@ -133,7 +142,7 @@ def _function_of(module: Any, path: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The kind and the first line of an error."""
     line = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

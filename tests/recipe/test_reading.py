@@ -93,6 +93,12 @@ def problems(data: Any) -> list[str]:
         ({"threads": 0}, ["threads: should be greater than or equal to 1, got 0"]),
         ({"device": "gpu"}, ["device: should be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"]),
         ({"search": {"epochs": 3, "warmup": 3}}, ["search.warmup: should be below search.epochs, which is 3, got 3"]),
+        ({"search": {"refine": [{"candidates": 5, "epohcs": 1}]}},
+         ["search.refine.0.epochs: should be there, and is not",
+          'search.refine.0.epohcs: unknown key; did you mean "epochs"?']),
+        ({"search": {"refine": [{"candidates": 5, "epochs": 1}, 3]}}, ["search.refine.1: should be a section, got 3"]),
+        ({"search": {"refine": [{"candidates": 1, "epochs": 1}, {"candidates": 2, "epochs": 1}]}},
+         ["search.refine: every round should take at most as many candidates as the one before, got [1, 2]"]),
         ({"evaluation": {"epochs": 2, "warmup": 5}}, ["evaluation.warmup: should be below evaluation.epochs, which is "
                                                       "2, got 5"]),
     ],
@@ -109,7 +115,7 @@ def test_all_mistakes_at_once() -> None:
     ]  # fmt: skip
 
 
-keys = st.sampled_from([*Recipe.model_fields, "epochs", "options", "name"]) | words
+keys = st.sampled_from([*Recipe.model_fields, "epochs", "options", "name", "refine", "candidates"]) | words
 
 
 def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -50,7 +50,9 @@ def test_a_listing_says_name_options_and_the_first_line(own: Path) -> None:
     (own / "_hidden.py").write_text("raise SystemError")
     assert "tiny" in list_spaces() and "_hidden" not in list_spaces()
     said = describe_space(own / "tiny.py")
-    assert said.summary == "A tiny space." and said.options["width"] == 2
+    assert said.summary == "A tiny space." and said.options == {"width": 2}
+    (own / "tiny.py").write_text(TINY.replace("width: int = 2", "width: int"))
+    assert describe_space(own / "tiny.py").options == {"width": "?"}
 
 
 def test_a_space_is_handed_through() -> None:
@@ -75,6 +77,8 @@ def test_wrong_names(tmp_path: Path) -> None:
         ("def space(: pass", "cannot be loaded: SyntaxError"),
         ("import nonexistent_module_x", "cannot be loaded: ModuleNotFoundError: No module named"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError"),
+        ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+        ("def space(): raise SystemExit", "with options {}: SystemExit$"),
         ("\x00", "cannot be loaded: "),
         ("x = 3", r"needs a function space\(\*\*options\) -> Space"),
         ("space = 3", "needs a function space"),
