@@ -30,7 +30,7 @@ def search(
     space: str | Path | Space | None = None,
     data: Any = None,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     controller: str | Controller | None = None,
     estimator: str | Estimator | None = None,
     epochs: int | None = None,
@@ -47,15 +47,15 @@ def search(
     Args:
         space: a name, a path to a space file, or a Space. Default: NAS-Bench-201's cells at C 8, N 1.
         data: `"digits"`, a path to an .npz, arrays, a torch Dataset, or Data. Default: digits.
-        recipe: where to start from; the other arguments override it.
-        controller: `"darts"`, `"drnas"`, `"random"`, or one of your own.
+        recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it.
+        controller: `"darts"`, `"drnas"`, `"darts_pt"`, `"random"`, or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
-        ops: kinds of operation to makers: `{**metanas.network.OPS, "mine": make}`.
+        ops: kinds of operation to makers: `{**OPS, "mine": make}`, with OPS of `metanas.network`.
         loss: of the search, (outputs, targets) -> scalar; default: cross entropy, as in training from scratch.
-        run: name or path of the run folder, which must be new; default: a numbered one in `runs/`.
-        view: shows the run while it works; default: silence.
+        run: the run folder, which must be new: a name in `runs/`, or a Path anywhere; default: a numbered name.
+        view: shows the run while it works, as `metanas.ui.view_for` does; default: silence.
 
     Returns:
         The architecture found, its accuracy beside random ones, and the network.
@@ -84,7 +84,8 @@ def search(
     changes["search.controller"], changes["search.options"] = _words_for(controller, named)
     changes["search.estimator"] = type(estimator).__name__ if handed.estimator else estimator
     changes = {path: value for path, value in changes.items() if value is not None}
-    whole = _recipe(recipe or Recipe(), space, data, settings or {}, changes)
+    base = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
+    whole = _recipe(base, space, data, settings or {}, changes)
     with threads(whole.threads):
         own_data = None if isinstance(data, str | Path) else data
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)
@@ -109,7 +110,7 @@ def resume(
     On the CPU, with the same versions and threads, the result is that of the uninterrupted run bit for bit.
 
     Args:
-        run: name or path.
+        run: a name in `runs/`, or a Path.
         data, controller, estimator, ops, loss: what the run was started with, where that were objects and not names.
         device: another device; then the result is not bit-exact.
 
@@ -146,7 +147,7 @@ def export(
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
 
     Args:
-        result: a Result, or the name or path of a finished run.
+        result: a Result, or a finished run: its name in `runs/`, or its Path.
         folder: where to; made if it is not there.
         formats: of "json", "safetensors", "python".
         force: write over what is there.

@@ -141,7 +141,7 @@ class Recorder:
             self.checkpoint(place, tree())
         if stopping:
             raise InterruptedSearchError(
-                f"stopped with a checkpoint; go on with: metanas resume {self.run.name}", self.stop.signal
+                f"stopped with a checkpoint; go on with: {self.run.resumed_by}", self.stop.signal
             )
 
     def checkpoint(self, place: int, tree: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from metanas.space import Architecture, Space
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained from scratch and tested once. Accuracy 0 to 1; costs as in
-    `metanas.evaluation.Cost`.
+    """A network that was trained from scratch and tested once. Accuracy 0 to 1; the loss is nan where it is not finite;
+    costs as in `metanas.evaluation.Cost`.
     """
 
     architecture: Architecture
@@ -33,7 +34,7 @@ class Trained:
         return cls(
             Architecture.from_json(row["architecture"], row.get("key")),
             row["test_accuracy"],
-            row["test_loss"],
+            math.nan if row["test_loss"] is None else row["test_loss"],
             row["parameters"],
             row["multiply_adds"],
         )
@@ -111,7 +112,7 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Resu
     data = folder.read_result()
     if data is None:
         status = summarise(folder.path).status
-        raise RunError(f"{folder.path} has no result yet ({status}); resume it: metanas resume {folder.name}")
+        raise RunError(f"{folder.path} has no result yet ({status}); resume it: {folder.resumed_by}")
     document = read_document(folder)
     if ops is None and "ops" in document["handed"]:
         raise RunError(

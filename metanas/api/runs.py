@@ -57,11 +57,11 @@ class Run:
 
 
 def load_run(run: str | Path) -> Run:
-    """A run by name or path. Raises RunError, with the nearest name, where there is none.
+    """A run by its name in `runs/` or its Path. Raises RunError, with the nearest name, where there is none.
 
-    >>> load_run("runs/first").status
+    >>> load_run("runs/no-such-run").status
     Traceback (most recent call last):
     ...
-    metanas.errors.RunError: there is no run at runs/first...
+    metanas.errors.RunError: there is no run at runs/no-such-run...
     """
     return Run(RunFolder.open(run))

@@ -23,6 +23,7 @@ from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Refinement, ValueSearch
 from metanas.network import Network
 from metanas.recipe.tables import make_training
+from metanas.run import finite
 from metanas.space import Architecture
 from metanas.space.canonical import reads_input
 
@@ -173,7 +174,7 @@ class Session:
             # A baseline that cannot be trained is no reason to lose the result: it is tested with the weights it has.
             self.recorder.say(f"{name}: {error}", "warning")
         tested, price = score(network, parts.data.test), cost(network, parts.data.shape)
-        row = {
+        facts = {
             "network": name,
             "key": architecture.key,
             "architecture": architecture.to_json(),
@@ -183,6 +184,7 @@ class Session:
             "multiply_adds": price.multiply_adds,
             "seconds": self.recorder.log.elapsed - started,
         }
+        row = finite(facts)  # its loss may be none: checkpoints and JSON hold finite numbers only
         self.recorder.network(row)
         self.done.append(row)
         self.place += 1

@@ -47,6 +47,8 @@ def prepare(recipe: Recipe, space: Space | None, data: Any, handed: Handed) -> P
         RecipeError, SpaceError, DataError: as `metanas.search` says.
     """
     check_names(recipe, controller=handed.controller is None, estimator=handed.estimator is None)
+    if space is not None and recipe.space.options:
+        raise RecipeError(["space.options: needs a space by name, and a Space was handed over; build it with them"])
     built = load_space(recipe.space.name or "", **recipe.space.options) if space is None else space
     last = built
     if recipe.evaluation.space:

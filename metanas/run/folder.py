@@ -54,8 +54,8 @@ class RunFolder:
             except FileExistsError:
                 empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
                 if not empty:
-                    name = path.name
-                    raise RunError(f"{path} exists; resume it (metanas resume {name}) or choose another name") from None
+                    way = cls(path).resumed_by
+                    raise RunError(f"{path} exists; resume it ({way}) or choose another name") from None
         return cls(path)
 
     @classmethod
@@ -87,6 +87,16 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def resumed_by(self) -> str:
+        """What goes on with this run: the command, or where no name stands for its place, the Python call.
+
+        >>> RunFolder(runs_root() / "first").resumed_by, RunFolder(Path("/data/first")).resumed_by
+        ('metanas resume first', "metanas.resume(Path('/data/first'))")
+        """
+        named = is_name(self.name) and run_path(self.name) == self.path
+        return f"metanas resume {self.name}" if named else f"metanas.resume(Path({str(self.path)!a}))"
 
     @property
     def events(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +224,9 @@ def test_settings_on_top_of_a_recipe_and_arguments_on_top_of_both(quick: Quick, 
     )
     base = metanas.load_recipe("r.toml")
     result = quick(recipe=base, settings={"search.batch_size": 16, "search.epochs": 7}, epochs=1)
+    again = quick(recipe="r.toml", settings={"search.batch_size": 16, "search.epochs": 7}, epochs=1)
     used = metanas.load_run(result.run).recipe
+    assert used == metanas.load_run(again.run).recipe
     assert (used["seed"], used["search"]["lr"], used["search"]["batch_size"], used["search"]["epochs"]) == (
         1,
         0.03,
@@ -246,6 +249,7 @@ misfit = Space(chain(("a", op("max_pool", kernel=3)), ("b", body), ("head", op("
         ({"settings": {"search.options": {"lr": -1.0}}}, RecipeError, "search.options"),
         ({"settings": {"data.augment": ["crp"]}}, RecipeError, 'did you mean "crop"'),
         ({"settings": {"evaluation.space": {"channels": 3}}}, RecipeError, "a Space was handed over"),
+        ({"settings": {"space.options.channels": 3}}, RecipeError, "space.options: needs a space by name, and a Space"),
         ({"epochs": 0}, RecipeError, "search.epochs: should be greater than or equal to 1, got 0"),
         ({"device": "gpu"}, RecipeError, "device: should be"),
         ({"space": "nasbench210"}, SpaceError, 'did you mean "nasbench201"'),
@@ -309,6 +313,28 @@ def test_a_refined_search_is_at_least_as_good_for_its_own_objective(quick: Quick
     result = quick(settings={"search.refine": rounds}, run="refined")
     values = [e for e in metanas.load_run("refined").events() if e["kind"] == "value"]
     assert len(values) == 2 and result.architecture.to_json() == max(values, key=lambda e: e["value"])["architecture"]
+
+
+def test_a_baseline_whose_loss_is_not_finite_does_not_cost_the_result(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, made = ScratchTraining.epochs, []
+
+    def epochs(self: ScratchTraining) -> Any:
+        made.append(self)
+        if len(made) == 2:
+            with torch.no_grad():
+                for parameter in self.parameters.values():
+                    parameter.fill_(torch.finfo(parameter.dtype).max)  # finite, and no output is
+        return plain(self)
+
+    monkeypatch.setattr(ScratchTraining, "epochs", epochs)
+    result = quick(run="lucky")
+    (baseline,) = result.random
+    assert math.isnan(baseline.test_loss) and math.isfinite(result.found.test_loss)
+    (said,) = [e["message"] for e in metanas.load_run("lucky").events() if e["kind"] == "log"]
+    assert said.startswith("random 1: training from scratch, epoch 1: none of its ")
+    assert metanas.load_run("lucky").result().found == result.found
 
 
 def test_a_baseline_that_diverges_does_not_cost_the_result(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
