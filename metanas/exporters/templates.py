@@ -59,7 +59,7 @@ class Block:
         if self.kind in FIXED:
             return FIXED[self.kind].format(name=name).strip("\n").splitlines()
         if self.kind == "elastic_conv":
-            return _elastic(name, bool(self.norm), "stride" in used)
+            return _elastic(name, bool(self.norm), used)
         return {
             "conv": _conv,
             "preact_conv": _conv,
@@ -196,28 +196,31 @@ def _classifier(block: Block, name: str, used: frozenset[str]) -> list[str]:
     return _head(name, doc, ["channels: int", "width: int"], body, forward)
 
 
-def _elastic(name: str, tracked: bool, stride: bool) -> list[str]:
-    parameters = ["channels: int", "width: int", "kernel: int", *(["stride: int = 1"] if stride else [])]
+def _elastic(name: str, tracked: bool, used: frozenset[str]) -> list[str]:
+    parameters, padding = _kernel(used)
+    stride, dilated = "stride" if "stride" in used else "1", "dilation" in used
     kept = [
         '        self.register_buffer("mean", torch.zeros(width))',
         '        self.register_buffer("variance", torch.ones(width))',
     ]
     body = [
-        f"        self.stride, self.padding = {'stride' if stride else 1}, (kernel - 1) // 2",
+        f"        self.stride, self.padding = {stride}, {padding.partition(' = ')[2]}",
+        *(["        self.dilation = dilation"] if dilated else []),
         "        self.weight = nn.Parameter(torch.empty(width, channels, kernel, kernel))",
         "        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as nn.Conv2d does",
         "        self.scale = nn.Parameter(torch.ones(width))",
         "        self.shift = nn.Parameter(torch.zeros(width))",
         *(kept if tracked else []),
     ]
+    options = ["stride=self.stride", "padding=self.padding", *(["dilation=self.dilation"] if dilated else [])]
     statistics = "self.mean, self.variance" if tracked else "None, None"
     now = "self.training" if tracked else "True"
     forward = [
-        "x = F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)",
+        *bracketed("x = F.conv2d", ["x", "self.weight", *options], indent=8),
         *bracketed("x = F.batch_norm", ["x", statistics, "self.scale", "self.shift", now], indent=8),
         "return F.relu(x)",
     ]
-    forward[1:-1] = [line.removeprefix("        ") for line in forward[1:-1]]
+    forward = [line.removeprefix("        ") for line in forward]
     return _head(name, "Convolution, batch norm, ReLU.", parameters, body, forward)
 
 

@@ -86,7 +86,9 @@ def write(
     if folders:
         raise ExportError(f"a folder is in the way: {', '.join(folders)}; choose another folder or name")
     if there and not force:
-        raise ExportError(f"already there: {', '.join(there)}; choose another folder or name, or give force=True")
+        raise ExportError(
+            f"already there: {', '.join(there)}; choose another folder or name, or give force=True (--force)"
+        )
     twin = copy.deepcopy(network).cpu().eval()
     try:
         _stage_and_move(twin, source, name, targets)
@@ -110,7 +112,7 @@ def _stage_and_move(network: Network, source: Source, name: str, targets: Mappin
     made = [f for f in (folder, *folder.parents) if not f.exists()]
     moved = False
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=".export-", suffix=".tmp", dir=folder))
     try:
         weights = staging / FORMATS["safetensors"].file.format(name=name)
         write_bytes(weights, weights_bytes(network, source, name))  # the Python module is checked with it in any case

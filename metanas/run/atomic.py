@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -94,7 +95,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> tuple[str, ...]:
-    """Removes the temporary files that a killed writer left in `folder`; returns their names.
+    """Removes the temporary files and folders that a killed writer left in `folder`; returns their names.
 
     Only for the one writer of a run: another writer's temporary file is indistinguishable from a leftover.
     """
@@ -103,7 +104,10 @@ def remove_leftovers(folder: Path) -> tuple[str, ...]:
     with explained(folder):
         names = sorted(name for name in os.listdir(folder) if name.startswith(".") and name.endswith(".tmp"))
         for name in names:
-            os.unlink(folder / name)
+            if os.path.isdir(folder / name) and not os.path.islink(folder / name):
+                shutil.rmtree(folder / name)
+            else:
+                os.unlink(folder / name)
     return tuple(names)
 
 

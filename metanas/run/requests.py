@@ -1,7 +1,7 @@
-"""Requests to a running search: files in its folder, made by a command, looked for by the loop once a step.
+"""Requests to a running search: files in its folder, looked for once a step.
 
-    metanas stop first   ->  runs/first/request.stop    the loop writes a checkpoint and ends
-    metanas pause first  ->  runs/first/request.pause   the loop waits for as long as the file is there
+    ask(folder, "stop")    ->  runs/first/request.stop    the run writes a checkpoint and ends; as `metanas stop first`
+    ask(folder, "pause")   ->  runs/first/request.pause   the run waits for as long as the file is there
 
 A file needs no socket, works across containers and network folders, and cannot hurt the search.
 """

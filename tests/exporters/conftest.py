@@ -56,7 +56,7 @@ def everything() -> Space:
                     ("forward", op("none", width=12, stride=2)),
                 ),
                 node("elastic", ("down", op("elastic_conv", width=6, kernel=3))),
-                node("elastic2", ("elastic", op("elastic_conv", width=6, kernel=3, stride=2))),
+                node("elastic2", ("elastic", op("elastic_conv", width=6, kernel=3, stride=2, dilation=2))),
                 node("act", ("elastic2", op("activation", activation="sigmoid"))),
                 node("pool", ("act", op("max_pool", kernel=3, **batch)), ("act", op("avg_pool", kernel=3))),
                 node("head", ("pool", op("classifier", width=7, activation="relu", **batch))),

@@ -76,8 +76,14 @@ def test_a_folder_that_is_gone_is_said_to_be_gone(tmp_path):
 def test_only_leftovers_are_removed(tmp_path):
     for name in (".a.json.0a1b.tmp", "a.tmp", ".hidden", "b.json"):
         (tmp_path / name).touch()
-    assert remove_leftovers(tmp_path) == (".a.json.0a1b.tmp",)
-    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.tmp", "b.json"]
+    (tmp_path / ".export-x.tmp").mkdir()
+    (tmp_path / ".export-x.tmp/half").touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").touch()
+    (tmp_path / ".link.tmp").symlink_to(tmp_path / "kept")
+    assert remove_leftovers(tmp_path) == (".a.json.0a1b.tmp", ".export-x.tmp", ".link.tmp")
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.tmp", "b.json", "kept"]
+    assert os.listdir(tmp_path / "kept") == ["file"]
     assert remove_leftovers(tmp_path / "gone") == ()
 
 
