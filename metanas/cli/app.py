@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RunName = Annotated[str, typer.Argument(help="Name or path of a run.", show_default=False)]
+RunName = Annotated[str, typer.Argument(help="Name of a run: first, or runs/first.", show_default=False)]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]
 
 
@@ -53,13 +53,17 @@ def search(
         str | None, typer.Argument(help="Name of a space, or path to its file.", show_default=False)
     ] = None,
     data: Annotated[str | None, typer.Option(help="digits, or a path to an .npz.", show_default=False)] = None,
-    controller: Annotated[str | None, typer.Option(help="darts, drnas or random.", show_default=False)] = None,
+    controller: Annotated[
+        str | None, typer.Option(help="darts, drnas, darts_pt or random.", show_default=False)
+    ] = None,
     estimator: Annotated[
         str | None, typer.Option(help="first_order, finite_difference or unrolled.", show_default=False)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the search.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default=False)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
@@ -139,13 +143,17 @@ def show(run: RunName) -> None:
 def watch(run: RunName) -> None:
     """Watch a run from another terminal until it ends."""
     from metanas.run import RunFolder
-    from metanas.ui import watch
+    from metanas.ui import can_draw, show, watch
 
     folder = RunFolder.open(run)
     try:
-        watch(folder.path)
+        state = watch(folder.path)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    if can_draw(sys.stdout):  # the live view left the screen as it was; plain lines have said all
+        from rich.console import Console
+
+        Console().print(show(state))
 
 
 @app.command()

@@ -243,10 +243,14 @@ def test_on_a_terminal(commands: Any, tmp_path: Path, terminal: Terminal, env: d
     assert drawn == (env["TERM"] != "dumb"), "the other screen is for terminals that can draw"
     assert terminal.written.count(b"\x1b[?1049l") >= drawn, "and is left again"
     assert (b"\x1b[38;" in terminal.written) <= ("NO_COLOR" not in env)
-    for command in (["runs"], ["show", "live"]):
+    for command in (["runs"], ["show", "live"], ["watch", "live"]):
         before = len(terminal.written)
         assert commands.start(command, tmp_path, env, terminal=terminal.path).wait() == 0
-        assert len(terminal.written) > before and b"Traceback" not in terminal.written
+        until = time.monotonic() + 5
+        while b"live" not in terminal.written[before:].rpartition(b"\x1b[?1049l")[2] and time.monotonic() < until:
+            time.sleep(0.01)
+        left = terminal.written[before:].rpartition(b"\x1b[?1049l")[2]  # what stays on the screen
+        assert b"live" in left and b"Traceback" not in terminal.written, command
 
 
 READ = [["runs"], ["show", "first"], ["spaces"], ["search", "--print-recipe"], ["resume", "first"]]
