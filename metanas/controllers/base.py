@@ -58,7 +58,7 @@ class GradientController(Controller):
         """Omega before the first step, on the CPU; see `small_random`.
 
         Raises:
-            SpaceError: the space has a choice that the controller cannot relax.
+            SpaceError: a choice that the controller cannot relax, limits that it does not keep, or nothing to learn.
         """
 
     @abstractmethod
@@ -150,7 +150,8 @@ def small_random(space: Space, scale: float, *, generator: torch.Generator) -> O
     operations.
 
     Raises:
-        SpaceError: a choice of any subset, which has no such relaxation.
+        SpaceError: a choice of any subset, which has no such relaxation; joint limits, which the strongest options of
+            all choices need not keep; no choice of one of n.
     """
     omega: Omega = {}
     for choice in space.choices:
@@ -161,4 +162,11 @@ def small_random(space: Space, scale: float, *, generator: torch.Generator) -> O
             )
         if choice.take == 1:
             omega[choice.name] = scale * torch.randn(len(choice.candidates), generator=generator)
+    if space.limits:
+        raise SpaceError(
+            f"space {space.name!r} allows {space.limits[0]}, which the strongest options of all choices need not keep; "
+            "use a controller that needs only values (random)"
+        )
+    if not omega:
+        raise SpaceError(f"space {space.name!r} has no choice of one of n, so there is nothing to learn; add one")
     return omega

@@ -57,7 +57,7 @@ class GradientSearch:
         seed: of everything that is drawn.
 
     Raises:
-        SpaceError: the controller cannot relax a choice of the space.
+        SpaceError: the controller cannot search the space (`GradientController.start`).
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own).
     """

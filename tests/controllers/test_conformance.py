@@ -15,6 +15,7 @@ from metanas.controllers import Controller, Darts, DartsPt, DrNas, GradientContr
 from metanas.errors import SpaceError
 from metanas.loop.state import optimizer_state, restore_optimizer
 from metanas.run.checkpoints import load, save
+from metanas.space import Limit, Space, chain, op
 
 GRADIENT = (
     Darts(),
@@ -205,6 +206,20 @@ def test_a_choice_of_any_subset_is_refused_in_one_line(controller, spaces, name)
         controller.start(spaces[name], generator=seeded())
     message = str(caught.value)
     assert "\n" not in message and "any subset" in message and "random" in message
+
+
+def test_joint_limits_are_refused_in_one_line(controller, spaces):
+    """At the start, and not when what is derived breaks them after an epoch."""
+    space = spaces["nasbench201"]
+    limit = Limit(tuple(c.name for c in space.choices), labels=("skip_connect",), at_most=2)
+    with pytest.raises(SpaceError, match=r"0 to 2 of .*skip_connect.*random") as caught:
+        controller.start(dataclasses.replace(space, limits=(limit,)), generator=seeded())
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_learn_is_refused(controller):
+    with pytest.raises(SpaceError, match="nothing to learn"):
+        controller.start(Space(chain(("y", op("conv", width=2)))), generator=seeded())
 
 
 def test_a_step_lowers_a_loss_of_the_weights(controller):
