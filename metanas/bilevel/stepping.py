@@ -5,9 +5,9 @@
     step with gradient * min(1, clip / norm)  where ok, nothing at all where not: no decay, no momentum, no step count
     skipped += not ok
 
-`found_inf` of the fused optimisers (made with `fused=True`: the fast way) does this inside their kernel. All others
-are stepped and then put back by `torch.where` from copies, at the price of those copies, and, on a GPU, of a host
-read where the optimiser keeps its step count on the CPU.
+`found_inf` of the fused optimisers (made with `fused=True`: the fast way) does this inside their kernel on the CPU and
+on CUDA. All others are stepped and then put back by `torch.where` from copies, at the price of those copies, and, on a
+GPU, of a host read where the optimiser keeps its step count on the CPU.
 
 A norm that overflows its dtype counts as not finite.
 """
@@ -35,6 +35,9 @@ MASKED = (
     torch.optim.Adamax,
     torch.optim.RAdam,
 )
+
+# Devices whose fused kernels look at found_inf. Those of others take it and need not look (MPS's did not).
+LOOKS_AT_FOUND_INF = frozenset({"cpu", "cuda"})
 
 
 class Report(NamedTuple):
@@ -126,7 +129,8 @@ def masked_step(optimizer: Any, ok: Tensor) -> None:
     (tensor([1.], requires_grad=True), tensor(0.))
     """
     _seed_momentum(optimizer)
-    if all(group.get("fused") for group in optimizer.param_groups):
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    if fused and ok.device.type in LOOKS_AT_FOUND_INF:
         optimizer.found_inf = (~ok).to(torch.float32)
         try:
             optimizer.step()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metanas.bilevel import SGD, Adam, Bilevel, FirstOrder, Unrolled, adopt, restart, solve, torch_step, train
+from metanas.bilevel import SGD, Adam, Bilevel, FirstOrder, Unrolled, adopt, restart, solve, stepping, torch_step, train
 from metanas.errors import BilevelError
 
 OPTIMIZERS = {
@@ -52,6 +52,18 @@ def test_bad_steps_are_as_if_they_had_not_been(name, fused, bad):
         for key, value in reference.state[q].items():
             assert value is None or torch.equal(masked.state[p][key], value), key
     assert not hasattr(masked, "found_inf") and all(p.grad is None for p in tree.values())
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_kernels_that_do_not_look_at_found_inf_are_put_back(name, monkeypatch):
+    """As on MPS, whose kernels took it and stepped all the same."""
+    monkeypatch.setattr(stepping, "LOOKS_AT_FOUND_INF", frozenset())
+    test_bad_steps_are_as_if_they_had_not_been(name, True, float("nan"))
+    tree, asked = {"w": torch.ones(3)}, []
+    optimizer = make(name, True, tree.values())
+    optimizer.register_step_pre_hook(lambda optimizer, *_: asked.append(hasattr(optimizer, "found_inf")))
+    torch_step(optimizer, tree)({"w": torch.ones(3)})
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("fused", [True, False])
