@@ -33,7 +33,7 @@ class Stateless:
         first: dict[int, str] = {}
         self.slots: list[tuple[dict[str, Any], str, str]] = []  # (the owner's parameters, the key there, the full name)
         for path, owner in module.named_modules():
-            for key, p in owner.named_parameters(recurse=False):
+            for key, p in owner.named_parameters(recurse=False, remove_duplicate=False):
                 name = first.setdefault(id(p), f"{path}.{key}" if path else key)
                 self.slots.append((owner._parameters, key, name))
 

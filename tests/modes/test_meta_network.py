@@ -93,6 +93,23 @@ def test_tied_weights_are_one_entry():
     assert net[1].weight is net[0].weight
 
 
+def test_weights_tied_inside_one_module_are_one_entry():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Parameter(torch.eye(3))
+            self.second = self.first
+
+        def forward(self, x):
+            return x @ self.first @ self.second
+
+    net = Twice()
+    theta = {name: torch.eye(3) * 2 for name, _ in net.named_parameters()}
+    assert list(theta) == ["first"]
+    assert torch.equal(Stateless(net)(theta, torch.ones(1, 3)), torch.full((1, 3), 4.0))
+    assert net.second is net.first
+
+
 def test_the_modules_own_parameters_are_back_after_an_error():
     net = nn.Linear(3, 2)
     own = dict(net.named_parameters())
