@@ -52,7 +52,9 @@ def norm(name: str, channels: int, phase: Phase) -> list[nn.Module]:
 
 
 class Conv(nn.Conv2d):
-    """A square convolution that keeps the size at stride 1; no bias where a norm follows and would cancel it."""
+    """A square convolution that keeps the size at stride 1 where the kernel is odd; `bias`: False where a norm follows
+    and would cancel it.
+    """
 
     def __init__(self, channels: int, width: int, op: Op, *, bias: bool, stride: int | None = None) -> None:
         padding = op.dilation * (op.kernel - 1) // 2

@@ -64,6 +64,10 @@ class Network(nn.Module):
         phase: "search" (batch statistics, cells without affine norms) or "scratch".
         ops: kind of operation -> maker.
         seed: of the initial weights; the global generator is left as it was.
+
+    Raises:
+        ShapeError: shapes that do not fit, naming the value and the operation.
+        SpaceError: an unknown operation, norm or activation; a width that is still open.
     """
 
     def __init__(
@@ -82,13 +86,17 @@ class Network(nn.Module):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators, too
             for name, module in _make(program, self.shapes, phase, ops, seed):
                 self.add_module(module_name(name), module)
-        # A third faster on the CPU, with the same values.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for p in self.parameters():
+            if p.dim() == 4:  # a third faster on the CPU, with the same values; torch refuses it for other tensors
+                p.data = p.data.to(memory_format=torch.channels_last)
         self.zeros = frozenset(s.out for s in program.steps if isinstance(s, Apply) and s.op.kind == "none")
         self.last_read = _last_read(program)
 
     def forward(self, *inputs: Tensor, mix: Mix | None = None) -> Tensor:
-        """The program's output. Inputs (batch, *shape); `mix`: choice -> what it is set to."""
+        """The program's output, (batch, *shape); inputs of the same batch; `mix`: choice -> what it is set to.
+
+        Raises SpaceError for a choice that the network does not have.
+        """
         mix = mix or {}
         if self.program.choices:
             known = {c.name for c in self.program.choices}
@@ -98,8 +106,8 @@ class Network(nn.Module):
         way = route(self.program, mix)
         for step, finished in zip(self.program.steps, self.last_read, strict=True):
             if step.out not in way.needed:
-                continue
-            if step.out in way.grounded:
+                pass  # but what it would have been the last to read is let go of
+            elif step.out in way.grounded:
                 values[step.out] = inputs[0].new_zeros(inputs[0].shape[0], *self.shapes[step.out])
             elif isinstance(step, Combine):
                 values[step.out] = combine(step, values, mix, self.zeros)

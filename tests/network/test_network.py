@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -133,6 +135,47 @@ def test_an_operation_of_the_user():
     network = supernet(space, (1, 2, 2), 1, ops=ops)
     x = torch.ones(1, 1, 2, 2)
     assert torch.equal(network(x, mix={"y": torch.tensor([1.0, 10.0])}), 32 * x)
+
+
+def test_a_value_is_let_go_of_also_where_its_last_reader_does_not_run():
+    made = []
+
+    class Makes(nn.Module):
+        def forward(self, x):
+            y = x + 1
+            made.append(weakref.ref(y))
+            return y
+
+    class Looks(nn.Module):
+        def forward(self, x):
+            made.append(made[0]() is None)
+            return x
+
+    def maker(kind):
+        return lambda op, shape, phase: kind()
+
+    pick = one_of("y", {"pool": op("max_pool", kernel=3), "other": op("max_pool", kernel=1)})
+    space = Space(chain(("a", op("makes")), ("y", pick), ("z", op("looks"))))
+    network = supernet(space, (1, 4, 4), 1, ops={**OPS, "makes": maker(Makes), "looks": maker(Looks)})
+    made.clear()
+    with torch.no_grad():
+        network(torch.ones(1, 1, 4, 4), mix={"y": 0})
+    assert made[1] is True
+
+
+def test_weights_with_five_axes():
+    """Only weights of images have a channels-last layout."""
+
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x[:, None])[:, 0]
+
+    network = derived(Space(chain(("y", op("deep")))), {}, (3, 4, 4), 3, ops={**OPS, "deep": lambda *_: Deep()})
+    assert network(torch.ones(2, 3, 4, 4)).shape == (2, 3, 4, 4)
 
 
 # Operations, against the definitions
