@@ -12,7 +12,12 @@ TEMPLATE = "|{1<-0}~0|+|{2<-0}~0|{2<-1}~1|+|{3<-0}~0|{3<-1}~1|{3<-2}~2|"
 
 
 def space(channels: int = 16, cells: int = 5) -> Space:
-    """The space. `channels`: C, width of the first stage; `cells`: N, cells in each of the three stages."""
+    """The space. `channels`: C, width of the first stage; `cells`: N, cells in each of the three stages.
+
+    Raises ValueError where one of them is less than 1.
+    """
+    if cells < 1:
+        raise ValueError(f"cells must be >= 1, got {cells}")
     steps: list[tuple[str, Content]] = [("stem", op("conv", width=channels, kernel=3, norm="batch"))]
     for stage in range(3):
         width = channels * 2**stage

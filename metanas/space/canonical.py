@@ -24,7 +24,7 @@ from metanas.space.program import Apply, Combine, Loop, Program, Step, sources_o
 from metanas.space.space import Space
 
 PASSES_ZERO = frozenset({"none", "skip", "avg_pool", "max_pool", "narrow"})
-"""Kinds that give zero for zero (with no norm and stride 1 they compute nothing else worth keeping of it)."""
+"""Kinds that give zero for zero and have no weights that would be lost with them, where they have no norm."""
 
 
 def canonical(space: Space, architecture: Architecture) -> str:
@@ -180,7 +180,8 @@ def _live(output: str, label: Mapping[str, str], sources: Links) -> Labelled:
 
 
 def _passes_zero(op: Op) -> bool:
-    return op.kind in PASSES_ZERO and not op.norm
+    factorized_reduction = op.kind == "skip" and op.stride > 1  # it has weights
+    return op.kind in PASSES_ZERO and not op.norm and not factorized_reduction
 
 
 def _label(step: Apply | Combine | Loop) -> str:

@@ -12,6 +12,7 @@ be written to JSON, and two spaces can be compared. What hangs on an edge or ins
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -246,11 +247,19 @@ Content: TypeAlias = Op | OneOf | Graph | Scan | None
 def op(kind: str, **facts: object) -> Op:
     """An operation from keywords; those that `Op` has no field for become options.
 
+    Raises:
+        SpaceError: an option that looks like a misspelt field, which would be passed over without a word
+            (`Op(..., options=...)` takes any name); a number that cannot be.
+
     >>> op("avg_pool", kernel=3)
     Op(kind='avg_pool', width=None, kernel=3, stride=1, dilation=1, groups=1, norm='', activation='', options=())
     """
-    fields = {k: v for k, v in facts.items() if k in Op.__dataclass_fields__ and k not in ("kind", "options")}
+    known = [name for name in Op.__dataclass_fields__ if name not in ("kind", "options")]
+    fields = {k: v for k, v in facts.items() if k in known}
     options = tuple(sorted((k, v) for k, v in facts.items() if k not in fields))
+    for name, _ in options:
+        if difflib.get_close_matches(name, known, cutoff=0.8):
+            raise SpaceError(f"operation {kind!r}: {name!r}{nearest(name, known)}")
     return Op(kind, options=options, **fields)  # type: ignore[arg-type]
 
 

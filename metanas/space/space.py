@@ -36,6 +36,9 @@ class Space:
             `"|{1<-0}~0|+|{2<-0}~0|{2<-1}~1|"`.
         settings: the numbers that the space was built with, for the record.
 
+    Raises:
+        SpaceError: a graph that cannot be compiled; a limit or a template that names what the space does not have.
+
     >>> from metanas.space import Graph, Node, Edge, one_of, op
     >>> ops = {"none": op("none"), "skip": op("skip")}
     >>> graph = Graph(("x",), (Node("y", (Edge("x", one_of("y<-x", ops)),)),), "y")
@@ -51,11 +54,15 @@ class Space:
     settings: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [c.name for c in self.program.choices]
+        names = {c.name: c for c in self.program.choices}
         for limit in self.limits:
             for name in limit.choices:
                 if name not in names:
                     raise SpaceError(f"limit over {name!r}: no such choice{nearest(name, names)}")
+            labels = {label: None for name in limit.choices for label in names[name].candidates}
+            for label in limit.labels or ():
+                if label not in labels:
+                    raise SpaceError(f"limit of {label!r}: no such candidate{nearest(label, labels)}")
         for name in re.findall(r"{(.*?)}", self.template or ""):
             if name not in names:
                 raise SpaceError(f"template: no choice {name!r}{nearest(name, names)}")

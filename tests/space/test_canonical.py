@@ -176,6 +176,16 @@ def test_a_zero_is_as_wide_as_it_is():
     assert one != two
 
 
+def test_a_reduction_of_zeros_keeps_its_weights():
+    """Zeros through a pool are zeros; through a skip with a stride they still are, but that one has convolutions."""
+
+    def reduced(kind, **facts):
+        rows = (Node("z", (Edge("x", op("none", width=4)),)), Node("r", (Edge("z", op(kind, stride=2, **facts)),)))
+        return form(*rows, Node("y", (Edge("r"), Edge("x", op("conv", width=4, stride=2)))))
+
+    assert reduced("avg_pool", kernel=3) == reduced("max_pool", kernel=3) != reduced("skip")
+
+
 def test_dead_branches_are_gone():
     pick = one_of("a", {"none": op("none"), "conv": conv()})
     graph = Graph(

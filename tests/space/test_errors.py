@@ -210,6 +210,19 @@ def test_limits_are_said(problems):
     assert "takes 5" in message and "allowed: 0 to 3" in message
 
 
+def test_a_limit_of_a_misspelt_candidate_does_not_pass_for_one_that_holds(problems):
+    space = problems.nasbench201()
+    names = tuple(c.name for c in space.choices)
+    message = refusal(lambda: Space(space.graph, limits=(Limit(names, labels=("skip_conect",), at_most=2),)))
+    assert "limit of 'skip_conect'" in message and 'did you mean "skip_connect"?' in message
+    assert Space(space.graph, limits=(Limit(names, labels=("skip_connect",), at_most=2),)).size < space.size
+
+
+def test_the_shipped_space_has_at_least_one_cell(problems):
+    with pytest.raises(ValueError, match="cells must be >= 1, got 0"):
+        problems.nasbench201(cells=0)
+
+
 def test_an_architecture_is_frozen():
     with pytest.raises(AttributeError, match="frozen"):
         Architecture({"a": "b"}).key = "c"
@@ -279,6 +292,12 @@ def test_words_of_operations():
         assert f'did you mean "{right}"?' in message and message.startswith("y: ")
     grouped = op("elastic_conv", width=Size("w", (2, 4)), groups=2)
     assert "groups must be 1" in refusal(lambda: supernet(Space(chain(("y", grouped))), (4, 8, 8), 10))
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("kernal", "kernel"), ("widht", "width"), ("activaton", "activation")])
+def test_a_misspelt_field_does_not_pass_for_an_option(wrong, right):
+    assert f"'conv': {wrong!r}; did you mean \"{right}\"?" in refusal(lambda: op("conv", **{wrong: 3}))
+    assert op("conv", repeat=2).option("repeat", 1) == 2
 
 
 def test_open_widths():
