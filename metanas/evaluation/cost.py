@@ -55,7 +55,8 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
         with torch.no_grad(), counter:
             shadow(torch.empty(EXAMPLES, *shape, device="meta"))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise ShapeError(f"the network does not take {tuple(shape)} ({str(error).splitlines()[0]})") from error
+        why = (str(error).splitlines() or ["no reason given"])[0]
+        raise ShapeError(f"the network does not take {tuple(shape)} ({why})") from error
     multiply_adds = counter.get_total_flops() // (FLOPS_PER_MULTIPLY_ADD * EXAMPLES)
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), multiply_adds)
 

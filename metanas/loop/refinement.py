@@ -80,7 +80,7 @@ class Refinement:
             epochs = self.rounds[self.round].epochs
             while len(self.values) < len(self.candidates):
                 architecture = self.candidates[len(self.values)]
-                self.values.append(self.brief(architecture, epochs))
+                self.values.append(float(self.brief(architecture, epochs)))  # the state is plain data
                 self.step += 1
                 best, value = self._ranked()[0]
                 found = (best, value) if math.isfinite(value) else (None, None)

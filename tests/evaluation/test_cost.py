@@ -107,6 +107,15 @@ def test_a_supernet_costs_all_its_candidates() -> None:
     assert whole.multiply_adds > 220_119_690
 
 
+def test_a_refusal_without_a_word() -> None:
+    class Silent(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError
+
+    with pytest.raises(ShapeError, match="no reason given"):
+        cost(Silent(), (1, 4, 4))
+
+
 def test_untracked_norm_on_a_single_pixel() -> None:
     network = nn.Sequential(nn.Conv2d(1, 3, 4), nn.BatchNorm2d(3, track_running_stats=False))
     assert cost(network, (1, 4, 4)).multiply_adds == 3 * 17

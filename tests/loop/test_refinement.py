@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from metanas.errors import SpaceError
@@ -49,6 +50,12 @@ def test_a_value_that_is_not_finite_is_never_the_best(space):
     rows = list(search.steps())
     assert math.isnan(rows[0].value) and rows[0].best is None and rows[0].best_value is None
     assert "none" not in str(search.derive())
+
+
+def test_values_of_any_kind_of_number_become_plain(space):
+    search = Refinement(space, space.parse("conv|skip|skip"), lambda *_: np.float32(0.5), [Round(3, 1)], seed=0)
+    assert type(next(search.steps()).value) is float
+    json.dumps(search.state(), allow_nan=False)
 
 
 def test_fewer_places_than_neighbours_are_drawn_by_the_seed(space):

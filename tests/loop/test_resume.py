@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metanas.bilevel import FiniteDifference, FirstOrder
-from metanas.controllers import Darts, DrNas, RandomSearch
+from metanas.controllers import Darts, DartsPt, DrNas, RandomSearch
 from metanas.errors import CheckpointError
 from metanas.loop import ValueSearch
 from metanas.loop.state import optimizer_state, restore_optimizer
@@ -21,6 +21,7 @@ KINDS = {
     "drnas with a warm-up": {"controller": DrNas(), "warmup": 1},
     "darts, second order": {"controller": Darts(), "estimator": FiniteDifference(), "order": "outer", "warmup": 1},
     "drnas, structure first": {"controller": DrNas(), "order": "outer", "clip": 0.1},
+    "fixed omega": {"controller": DartsPt()},
     "with batches left out": {"controller": DrNas(), "patience": 100},
 }
 
