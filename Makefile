@@ -24,7 +24,7 @@ lint: $(VENV)/installed-lint
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "metanas needs Python >= 3.11, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half an environment would pass for one the next time
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }  # half an environment would pass for a whole one
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV): torch is large, so the first time takes a while"
