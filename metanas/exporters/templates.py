@@ -152,7 +152,7 @@ def _separable(block: Block, name: str, used: frozenset[str]) -> list[str]:
 def _residual(block: Block, name: str, used: frozenset[str]) -> list[str]:
     parameters, padding = _kernel(used)
     bias = () if block.bias else ("bias=False",)
-    pool = "self.pool = nn.AvgPool2d(stride)" if "stride" in used else ""
+    pool = "self.pool = nn.AvgPool2d(stride, ceil_mode=True)" if "stride" in used else ""
     body = [
         padding,
         *_conv2d("conv1", used, "channels", "width", *bias),

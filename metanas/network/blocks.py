@@ -94,7 +94,7 @@ class FactorizedReduce(nn.Module):
 
 class Residual(nn.Module):
     """NAS-Bench-201's reduction block: two pre-activated 3x3 convolutions, the first with a stride, beside a pooled
-    1x1.
+    1x1. An odd size is rounded up, as by the convolution: the last window of the pool holds what is there.
     """
 
     def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
@@ -105,7 +105,9 @@ class Residual(nn.Module):
             activation(op.activation), first, *norm(op.norm, width, phase),
             activation(op.activation), second, *norm(op.norm, width, phase),
         )  # fmt: skip
-        self.shortcut = nn.Sequential(nn.AvgPool2d(op.stride), nn.Conv2d(channels, width, 1, bias=False))
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(op.stride, ceil_mode=True), nn.Conv2d(channels, width, 1, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x) + self.shortcut(x)

@@ -226,6 +226,16 @@ def test_residual_block():
     assert sum(p.numel() for p in module.parameters()) == 27 * 6 + 54 * 6 + 3 * 6 + 4 * 6
 
 
+def test_residual_block_of_an_odd_size():
+    module = made(op("residual", width=6, kernel=3, stride=2, norm="batch", activation="relu"), (3, 7, 7))
+    x = x_of(2, 3, 7, 7)
+    means = F.avg_pool2d(x[:, :, :6, :6], 2)
+    pooled = module.shortcut[0](x)
+    torch.testing.assert_close(pooled[:, :, :3, :3], means)
+    torch.testing.assert_close(pooled[:, :, 3, 3], x[:, :, 6, 6])
+    assert module(x).shape == (2, 6, 4, 4)
+
+
 def test_pools_with_a_norm_in_a_search_only():
     spec = op("max_pool", kernel=3, norm="batch_search")
     assert len(list(made(spec, (2, 4, 4), "search").children())) == 2
