@@ -18,7 +18,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -119,43 +119,6 @@ def load(folder: Path) -> Checkpoint | None:
     if warnings:
         raise CheckpointError(f"no usable checkpoint in {folder}: {'; '.join(warnings)}; start a new run")
     return None
-
-
-def save_network(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Writes weights by name to a safetensors file, whole or not at all.  Raises as `save` does.
-
-    Tied weights are written under each of their names.
-    """
-    plain = {name: _plain(tensor, f"weights[{name!r}]").clone() for name, tensor in weights.items()}
-    write_bytes(path, safetensors.torch.save(plain))
-
-
-def load_network(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """The weights in a safetensors file, on the CPU, which must be exactly those of `shapes` (name -> shape).
-
-    Raises CheckpointError that lists every missing, unexpected and mis-shaped name at once, or says that the file is
-    no safetensors file; RunError where it cannot be read.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_network(Path(folder, "a"), {"w": torch.ones(2, 3), "b": torch.ones(3)})
-    ...     load_network(Path(folder, "a"), {"w": (3, 2), "c": (1,)})
-    Traceback (most recent call last):
-    ...
-    metanas.errors.CheckpointError: a does not fit: c is missing; b is unexpected; w has shape (2, 3), expected (3, 2)
-    """
-    with explained(path, "read"):
-        data = path.read_bytes()
-    weights = _unpacked(data, path.name)
-    problems = [f"{ascii(name)[1:-1]} is missing" for name in shapes if name not in weights]
-    problems += [f"{ascii(name)[1:-1]} is unexpected" for name in weights if name not in shapes]
-    for name, shape in shapes.items():
-        if name in weights and tuple(weights[name].shape) != tuple(shape):
-            found = tuple(weights[name].shape)
-            problems.append(f"{ascii(name)[1:-1]} has shape {found}, expected {tuple(shape)}")
-    if problems:
-        raise CheckpointError(f"{path.name} does not fit: {'; '.join(problems)}")
-    return weights
 
 
 class _Packing:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metanas.errors import CheckpointError
-from metanas.run.checkpoints import load, load_network, save, save_network
+from metanas.run.checkpoints import load, save
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -148,18 +148,3 @@ def test_what_may_not_be_in_a_checkpoint_is_named_by_its_place(folder, bad, mess
     with pytest.raises(CheckpointError, match=message):
         save(folder, 2, {"theta": [0, bad]}, 0)
     assert load(folder).step == 1 and len(list(folder.iterdir())) == 2
-
-
-def test_networks_round_trip_with_tied_weights(tmp_path):
-    weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
-    save_network(tmp_path / "n", {"a": weight, "b": weight.t(), "c": weight, "n": torch.tensor(3)})
-    found = load_network(tmp_path / "n", {"a": (2, 3), "b": (3, 2), "c": [2, 3], "n": ()})
-    assert same(found["a"], weight.detach()) and same(found["b"], weight.detach().t().contiguous()) and found["n"] == 3
-
-
-def test_every_mismatch_of_a_network_is_listed(tmp_path):
-    save_network(tmp_path / "n", {"a": torch.ones(2), "b\x1b": torch.ones(2), "c": torch.ones(2, 1)})
-    with pytest.raises(CheckpointError) as caught:
-        load_network(tmp_path / "n", {"a": (2,), "c": (2,), "d": (), "e": (1,)})
-    problems = r"d is missing; e is missing; b\x1b is unexpected; c has shape (2, 1), expected (2,)"
-    assert str(caught.value) == f"n does not fit: {problems}"

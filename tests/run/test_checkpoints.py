@@ -13,7 +13,7 @@ import torch
 
 from metanas.errors import CheckpointError, RunError
 from metanas.run import checkpoints
-from metanas.run.checkpoints import load, load_network, save, save_network
+from metanas.run.checkpoints import load, save
 
 
 @pytest.fixture
@@ -267,16 +267,3 @@ def test_a_run_folder_that_is_gone_is_not_made_again(folder):
 def test_a_negative_step_is_refused(folder):
     with pytest.raises(CheckpointError, match="step must be >= 0, got -1"):
         save(folder, -1, {}, 0)
-
-
-def test_a_network_that_is_a_pickle_or_not_finite_is_refused(tmp_path, pickles):
-    target, contents = pickles
-    for data in contents:
-        (tmp_path / "n").write_bytes(data)
-        with pytest.raises(CheckpointError, match="not a safetensors file; a pickle is never executed"):
-            load_network(tmp_path / "n", {})
-    assert not target.exists()
-    with pytest.raises(CheckpointError, match=r"weights\['a'\]: 1 of 1 values are not finite"):
-        save_network(tmp_path / "n", {"a": torch.tensor([float("inf")])})
-    with pytest.raises(RunError, match="cannot read"):
-        load_network(tmp_path / "gone", {})
