@@ -139,7 +139,8 @@ def _function_of(module: Any, path: Path) -> Callable[..., Any]:
     function = getattr(module, "space", None)
     if not callable(function):
         raise SpaceError(f"{path}: a space file needs a function space(**options) -> Space")
-    return function  # type: ignore[no-any-return]
+    made: Callable[..., Any] = function
+    return made
 
 
 def _reason(error: BaseException) -> str:

@@ -38,6 +38,7 @@ def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
     if name not in CONTROLLERS:
         raise RecipeError([f"search.controller: unknown name {name!r}{nearest(name, CONTROLLERS)}"])
     kind = CONTROLLERS[name]
+    # Every controller of the table is a dataclass, which its type `Controller` does not say.
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     problems = [
         f"search.options.{key}: {name} has no such option{nearest(key, fields)}" for key in options if key not in fields

@@ -25,6 +25,7 @@ class Architecture(Mapping[str, tuple[str, ...]]):
     """
 
     __slots__ = ("_taken", "key")
+    _taken: Mapping[str, tuple[str, ...]]
     key: str | None
 
     def __init__(self, taken: Mapping[str, str | tuple[str, ...] | list[str]], key: str | None = None) -> None:
@@ -36,27 +37,22 @@ class Architecture(Mapping[str, tuple[str, ...]]):
         raise AttributeError(f"an Architecture is frozen; build a new one instead of setting {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Architecture, (dict(self._rows), self.key))
-
-    @property
-    def _rows(self) -> Mapping[str, tuple[str, ...]]:
-        rows: Mapping[str, tuple[str, ...]] = self._taken  # type: ignore[attr-defined]
-        return rows
+        return (Architecture, (dict(self._taken), self.key))
 
     def __getitem__(self, choice: str) -> tuple[str, ...]:
-        return self._rows[choice]
+        return self._taken[choice]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        return iter(self._taken)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._taken)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._rows.items()))
+        return hash(tuple(self._taken.items()))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Architecture) and self._rows == other._rows
+        return isinstance(other, Architecture) and self._taken == other._taken
 
     def __str__(self) -> str:
         return self.key or " ".join(f"{name}={'+'.join(labels)}" for name, labels in self.items())

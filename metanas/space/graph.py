@@ -16,7 +16,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from metanas.errors import SpaceError, nearest
 
@@ -244,7 +244,7 @@ class Scan:
 Content: TypeAlias = Op | OneOf | Graph | Scan | None
 
 
-def op(kind: str, **facts: object) -> Op:
+def op(kind: str, **facts: Any) -> Op:
     """An operation from keywords; those that `Op` has no field for become options.
 
     Raises:
@@ -260,7 +260,7 @@ def op(kind: str, **facts: object) -> Op:
     for name, _ in options:
         if difflib.get_close_matches(name, known, cutoff=0.8):
             raise SpaceError(f"operation {kind!r}: {name!r}{nearest(name, known)}")
-    return Op(kind, options=options, **fields)  # type: ignore[arg-type]
+    return Op(kind, options=options, **fields)
 
 
 def one_of(choice: str, contents: Mapping[str, Content], never: tuple[str, ...] = ()) -> OneOf:
