@@ -149,11 +149,12 @@ def export(
     Args:
         result: a Result, or a finished run: its name in `runs/`, or its Path.
         folder: where to; made if it is not there.
-        formats: of "json", "safetensors", "python".
+        formats: of "json", "safetensors", "python", and "pt2" (torch.export, any batch size).
         force: write over what is there.
 
     Raises:
-        ExportError: an unknown format, a target that exists, or an export that does not compute what the network does.
+        ExportError: an unknown format, a target that exists, or an export that does not compute what the network does;
+            also where one of the formats cannot express the network: the others are written then.
         RunError: no such run, or it is not finished.
     """
     if not isinstance(result, Result):

@@ -189,7 +189,7 @@ def export(
     run: RunName,
     to: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
     format: Annotated[
-        list[str] | None, typer.Option(help="json, safetensors, python; all of them by default.", show_default=False)
+        list[str] | None, typer.Option(help="json, safetensors, python (the default: these), pt2.", show_default=False)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """One call writes what outlives the tool, and proves it: every file is read back and computes what its source does.
 
 stage    all files in a hidden folder beside their place
-verify   read each back; outputs on a random batch within 1e-5 of the largest output
+verify   read each back; outputs on random batches within 1e-5 of the largest output
 move     rename each to its place; what was there before is there until that moment
 """
 
@@ -16,12 +16,14 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metanas.errors import ExportError, RunError, nearest
 from metanas.exporters.plan import check
+from metanas.exporters.pt2 import pt2_bytes, read_pt2
 from metanas.exporters.python import python_code
 from metanas.exporters.source import Source
 from metanas.exporters.weights import load_weights, weights_bytes
@@ -40,13 +42,15 @@ class Format:
 
     file:   its name; `{name}` stands for the network's
     data:   (network, source, name) -> the file's content
-    reload: (path, network, weights file) -> the network in the file, or None where the file holds none; it raises
-            where the file does not say what it should
+    reload: (path, network, source, weights file) -> what the file computes, or None where it computes nothing; it
+            raises where the file does not say what it should
+    sizes:  of the batches on which it is compared
     """
 
     file: str
     data: Callable[[Network, Source, str], bytes]
-    reload: Callable[[Path, Network, Source, Path], nn.Module | None]
+    reload: Callable[[Path, Network, Source, Path], Callable[..., Tensor] | None]
+    sizes: tuple[int, ...] = (EXAMPLES,)
 
 
 def write(
@@ -69,8 +73,9 @@ def write(
         force: replace files that are there.
 
     Raises:
-        ExportError: an unknown format, a file that is there, a network that cannot be written, a disk that does not
-            take it, or a file that does not compute what `network` does. Nothing new is left behind then.
+        ExportError: an unknown format, a file that is there, a disk that does not take it, or a file that does not
+            compute what `network` does: nothing new is left behind then. Or a network that one of the formats cannot
+            express: the others are written then, and the message says so.
     """
     for wanted in formats:
         if wanted not in FORMATS:
@@ -116,17 +121,26 @@ def _stage_and_move(network: Network, source: Source, name: str, targets: Mappin
     try:
         weights = staging / FORMATS["safetensors"].file.format(name=name)
         write_bytes(weights, weights_bytes(network, source, name))  # the Python module is checked with it in any case
+        written, problems = {}, []
         for wanted, target in targets.items():
-            if wanted != "safetensors":
-                write_bytes(staging / target.name, FORMATS[wanted].data(network, source, name))
-        for wanted, target in targets.items():
+            try:
+                if wanted != "safetensors":
+                    write_bytes(staging / target.name, FORMATS[wanted].data(network, source, name))
+                written[wanted] = target
+            except ExportError as error:
+                problems.append(f"{wanted}: {error}")
+        for wanted, target in written.items():
             reloaded = FORMATS[wanted].reload(staging / target.name, network, source, weights)
             if reloaded is not None:
-                compare(network, reloaded.eval(), wanted)
-        for target in targets.values():
+                for size in FORMATS[wanted].sizes:
+                    compare(network, reloaded, wanted, examples=size)
+        for target in written.values():
             (staging / target.name).replace(target)
             moved = True
         sync_folder(folder)
+        if problems:
+            kept = f"; written: {', '.join(str(path) for path in written.values())}" if written else ""
+            raise ExportError("; ".join(problems) + kept)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not moved:
@@ -135,15 +149,15 @@ def _stage_and_move(network: Network, source: Source, name: str, targets: Mappin
                     new.rmdir()
 
 
-def compare(network: Network, other: nn.Module, what: str) -> float:
-    """The largest difference of the outputs on a random batch, relative to the largest output.
+def compare(network: Network, other: Callable[..., Tensor], what: str, *, examples: int = EXAMPLES) -> float:
+    """The largest difference of the outputs on a random batch of so many examples, relative to the largest output.
 
     Raises ExportError where it is above `TOLERANCE`, the shapes differ, or an output of the source is not finite.
     """
     generator = torch.Generator().manual_seed(0)
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
     shapes = [network.shapes[value] for value in network.program.inputs]
-    batch = [torch.randn(EXAMPLES, *shape, generator=generator).to(dtype) for shape in shapes]
+    batch = [torch.randn(examples, *shape, generator=generator).to(dtype) for shape in shapes]
     with torch.no_grad():
         expected: Tensor = network(*batch)
         got: Tensor = other(*batch)
@@ -160,8 +174,8 @@ def compare(network: Network, other: nn.Module, what: str) -> float:
     return difference
 
 
-def _json(network: Network, source: Source, name: str) -> bytes:
-    facts = {
+def _facts(network: Network, source: Source, name: str) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "name": name,
         "space": source.space,
@@ -174,7 +188,10 @@ def _json(network: Network, source: Source, name: str) -> bytes:
         "shape": list(network.shapes[network.program.inputs[0]]),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    return (dump_json(facts, indent=1) + "\n").encode("ascii")
+
+
+def _json(network: Network, source: Source, name: str) -> bytes:
+    return (dump_json(_facts(network, source, name), indent=1) + "\n").encode("ascii")
 
 
 def _read_json(path: Path, network: Network, source: Source, weights: Path) -> None:
@@ -182,7 +199,7 @@ def _read_json(path: Path, network: Network, source: Source, weights: Path) -> N
         raise ExportError(f"json: {path.name} does not hold the architecture {source.architecture}")
 
 
-def _read_weights(path: Path, network: Network, source: Source, weights: Path) -> nn.Module:
+def _read_weights(path: Path, network: Network, source: Source, weights: Path) -> Network:
     blank = copy.deepcopy(network)
     with torch.no_grad():
         for value in blank.state_dict().values():
@@ -191,14 +208,14 @@ def _read_weights(path: Path, network: Network, source: Source, weights: Path) -
     return blank
 
 
-def _read_python(path: Path, network: Network, source: Source, weights: Path) -> nn.Module:
+def _read_python(path: Path, network: Network, source: Source, weights: Path) -> Callable[..., Tensor]:
     """Runs the written file in a namespace of its own."""
     spec = importlib.util.spec_from_file_location(f"metanas_exported_{id(path)}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        loaded: nn.Module = module.load(weights)
+        loaded: Callable[..., Tensor] = module.load(weights).eval()
     except RuntimeError as error:
         raise ExportError(f"python: the written module does not take the weights ({error})") from error
     return loaded
@@ -208,5 +225,11 @@ FORMATS: Mapping[str, Format] = {
     "json": Format("architecture.json", _json, _read_json),
     "safetensors": Format("{name}.safetensors", weights_bytes, _read_weights),
     "python": Format("{name}.py", lambda *a: python_code(*a).encode(), _read_python),
+    "pt2": Format(
+        "{name}.pt2",
+        lambda *a: pt2_bytes(a[0], _facts(*a)),
+        lambda path, network, source, _: read_pt2(path, _facts(network, source, path.stem)),
+        sizes=(1, 2, 5),
+    ),
 }
 """Name of a format -> what it is; a new one is a line here."""

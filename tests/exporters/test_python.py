@@ -162,8 +162,9 @@ def test_an_operation_of_the_users_own_is_named(tmp_path: Path, kind: str) -> No
     source = Source(Architecture({}), "s", tuple("abcde"))
     with pytest.raises(ExportError, match=f"operation '{kind}'"):
         write(network, source, folder=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    write(network, source, folder=tmp_path / "out", formats=["json", "safetensors"])
+    kept = sorted(p.name for p in (tmp_path / "out").iterdir())  # row 31
+    assert kept == ["architecture.json", "network.safetensors"]
+    write(network, source, folder=tmp_path / "out", formats=["json", "safetensors", "pt2"], force=True)
 
 
 @given(st.text(max_size=30))
