@@ -19,7 +19,7 @@ from metanas.errors import RecipeError
 from metanas.evaluation import short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
-from metanas.network import OPS, Maker, Network, derived, supernet
+from metanas.network import OPS, Maker, Network, derived, inherit, supernet
 from metanas.recipe import Recipe
 from metanas.recipe.tables import make_controller, make_device, make_estimator, make_schedule, make_training
 from metanas.space import Architecture, Space
@@ -148,15 +148,24 @@ class Parts:
             seed=self.recipe.seed,
         )
 
-    def refinement(self, start: Architecture) -> Refinement | None:
-        """The local search from a derived architecture at its beginning; None where the recipe wants none."""
+    def refinement(self, start: Architecture, weights: Mapping[str, Tensor] | None = None) -> Refinement | None:
+        """The local search from a derived architecture at its beginning; None where the recipe wants none.
+
+        Args:
+            weights: of the supernet, where there is one.
+        """
         rounds = [Round(r.candidates, r.epochs) for r in self.recipe.search.refine]
         if not rounds:
             return None
-        return Refinement(self.space, start, self.brief(), rounds, seed=self.number("refinement"))
+        shared = weights if self.recipe.search.refine_from == "supernet" else None
+        return Refinement(self.space, start, self.brief(shared), rounds, seed=self.number("refinement"))
 
-    def brief(self) -> Brief:
-        """The objective of short trainings, every one with the same seeds."""
+    def brief(self, weights: Mapping[str, Tensor] | None = None) -> Brief:
+        """The objective of short trainings, every one with the same seeds.
+
+        Args:
+            weights: of a supernet, where every training starts; None: from scratch.
+        """
 
         def build(architecture: Any) -> nn.Module:
             network = derived(
@@ -165,8 +174,11 @@ class Parts:
                 self.data.shape,
                 len(self.data.classes),
                 ops=self.handed.ops or OPS,
+                phase="scratch" if weights is None else "search",  # the supernet's weights know batch statistics
                 seed=self.number("weights", "objective"),
             )
+            if weights is not None:
+                inherit(network, weights)
             return network.to(self.device)
 
         training = make_training(self.recipe.evaluation)

@@ -37,6 +37,7 @@ class Session:
         self.search_seconds, self.steps = 0.0, 0
         self.done: list[dict[str, Any]] = []
         self.weights: dict[str, Any] | None = None
+        self.supernet: dict[str, Any] | None = None  # its weights, for a refinement
         self.place = 0
 
     def run(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
@@ -53,7 +54,7 @@ class Session:
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)
         if tree["phase"] == "refine":
-            self.steps = tree["steps"]
+            self.steps, self.supernet = tree["steps"], tree["supernet"]
             return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
         self.architecture = self.parts.space.architecture(tree["architecture"])
         self.search_seconds, self.steps, self.place = tree["search_seconds"], tree["steps"], tree["place"]
@@ -66,6 +67,7 @@ class Session:
             search.restore(state)
         if isinstance(search, GradientSearch):
             self._by_gradient(search)
+            self.supernet = {name: p.detach() for name, p in search.theta.items()}
         else:
             self._by_value(search)
         self.steps = search.step
@@ -74,12 +76,13 @@ class Session:
     def _refined(self, start: Architecture, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         """From the derived architecture on: the local search, if any, then the trainings."""
         self.architecture = start
-        refinement = self.parts.refinement(start)
+        refinement = self.parts.refinement(start, self.supernet)
         if refinement is not None:
             if state is not None:
                 refinement.restore(state)
             self._by_rounds(refinement)
             self.architecture = refinement.derive()
+        self.supernet = None
         self.search_seconds = self.recorder.log.elapsed
         self.place = self.steps + 1 + (0 if refinement is None else refinement.step)
         if not reads_input(self.parts.space.derive(self.architecture, outputs=1)):
@@ -96,6 +99,7 @@ class Session:
                 "phase": "refine",
                 "steps": self.steps,
                 "start": refinement.start.to_json(),
+                "supernet": self.supernet,
                 "refinement": refinement.state(),
             }
 

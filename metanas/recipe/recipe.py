@@ -80,7 +80,8 @@ class SearchRecipe(Section):
 
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
     of `value_epochs` epochs. `refine`: rounds of a local search from the derived architecture, by short trainings on
-    the inner split that are judged on the outer one (`loop.Refinement`); none by default.
+    the inner split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those
+    trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch.
     """
 
     controller: str = "drnas"
@@ -99,6 +100,7 @@ class SearchRecipe(Section):
     budget: Whole = 20
     value_epochs: Whole = 5
     refine: tuple[RoundRecipe, ...] = ()
+    refine_from: Literal["supernet", "scratch"] = "supernet"
 
     @property
     def warmup_epochs(self) -> int:

@@ -315,6 +315,17 @@ def test_a_refined_search_is_at_least_as_good_for_its_own_objective(quick: Quick
     assert len(values) == 2 and result.architecture.to_json() == max(values, key=lambda e: e["value"])["architecture"]
 
 
+def test_a_refinement_starts_from_the_supernet_or_from_scratch(quick: Quick) -> None:
+    """One epoch from weights that were trained before beats one from random ones."""
+    loss = {}
+    for start in ("supernet", "scratch"):
+        settings = {"search.refine": [{"candidates": 1, "epochs": 1}], "search.refine_from": start}
+        quick(epochs=4, settings=settings, run=start)
+        (value,) = (e["value"] for e in metanas.load_run(start).events() if e["kind"] == "value")
+        loss[start] = -value
+    assert loss["supernet"] < 0.9 * loss["scratch"]
+
+
 def test_a_baseline_whose_loss_is_not_finite_does_not_cost_the_result(
     quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metanas.network import Taken, derived, one_path, supernet
+from metanas.network import Taken, derived, inherit, one_path, supernet
 from metanas.space import Architecture
 
 DARTS_V2 = {
@@ -43,8 +43,7 @@ def agree(space, architecture, shape, outputs, *, hot=True):
     """Derived network with the supernet's weights = sampled supernet (to the bit) = one-hot supernet (to rounding)."""
     whole = supernet(space, shape, outputs, seed=1).double()
     part = derived(space, architecture, shape, outputs, phase="search", seed=2).double()
-    weights = whole.state_dict()
-    part.load_state_dict({k: weights[k][tuple(slice(0, n) for n in v.shape)] for k, v in part.state_dict().items()})
+    assert inherit(part, dict(whole.named_parameters())) == ()
     x = images(4, *shape)
     want = part(x)
     torch.testing.assert_close(whole(x, mix=one_path(space.choices, architecture)), want, rtol=0, atol=0)
