@@ -21,7 +21,14 @@ from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import OPS, Maker, Network, derived, inherit, supernet
 from metanas.recipe import Recipe
-from metanas.recipe.tables import make_controller, make_device, make_estimator, make_schedule, make_training
+from metanas.recipe.tables import (
+    check_precision,
+    make_controller,
+    make_device,
+    make_estimator,
+    make_schedule,
+    make_training,
+)
 from metanas.space import Architecture, Space
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -73,6 +80,10 @@ class Parts:
         return self.handed.controller or make_controller(section.controller, section.options)
 
     @property
+    def estimator(self) -> Estimator:
+        return self.handed.estimator or make_estimator(self.recipe.search.estimator)
+
+    @property
     def by_gradient(self) -> bool:
         """Whether the structure is learned from gradients, in epochs, and not from values."""
         return isinstance(self.controller, GradientController)
@@ -83,12 +94,15 @@ class Parts:
         Raises:
             SpaceError: a choice that the controller cannot relax; an unknown operation.
             ShapeError: shapes that do not fit.
-            RecipeError: other choices in the space of the networks that are trained from scratch.
+            RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
+                device or the estimator does not go with.
         """
         classes, ops = len(self.data.classes), self.handed.ops or OPS
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller
+        learned = isinstance(controller, GradientController) and not controller.fixed
+        check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         with torch.device("meta"):
             if isinstance(controller, GradientController):
                 supernet(self.space, self.data.shape, classes, ops=ops)
@@ -129,8 +143,8 @@ class Parts:
         return GradientSearch(
             self.space,
             network,
-            meta_network(network, loss=self.handed.loss or F.cross_entropy),
-            self.handed.estimator or make_estimator(self.recipe.search.estimator),
+            meta_network(network, loss=self.handed.loss or F.cross_entropy, precision=self.recipe.precision),
+            self.estimator,
             controller,
             self.data,
             make_schedule(self.recipe),
@@ -181,5 +195,5 @@ class Parts:
                 inherit(network, weights)
             return network.to(self.device)
 
-        training = make_training(self.recipe.evaluation)
+        training = make_training(self.recipe.evaluation, precision=self.recipe.precision)
         return short_training(build, self.data, training, seed=self.number("objective"))

@@ -161,7 +161,7 @@ class Session:
         training = ScratchTraining(
             network,
             parts.data.train,
-            make_training(parts.recipe.evaluation),
+            make_training(parts.recipe.evaluation, precision=parts.recipe.precision),
             seed=parts.number("training"),
             augment=parts.data.augment,
         )

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from metanas.bilevel import torch_step
 from metanas.data import Augmentation, Data, Split, batches, in_order, steps
 from metanas.errors import CheckpointError, DivergedError
+from metanas.network import Precision, computed_in
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture
 
@@ -44,6 +45,7 @@ class Training:
         warmup: epochs over which the rate first grows, linearly.
         momentum, weight_decay: of SGD (Nesterov).
         clip: greatest gradient norm.
+        precision: of the forward pass and its gradients; tests are float32.
     """
 
     epochs: int = 20
@@ -53,6 +55,7 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     clip: float = 5.0
+    precision: Precision = "float32"
 
     def rate(self, step: int, per_epoch: int) -> float:
         """The learning rate of a step, counted from 0.
@@ -153,7 +156,7 @@ class ScratchTraining:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(k, self.per_epoch)
             statistics = torch._foreach_clone(self.statistics) if self.statistics else []
-            outputs = self.network(inputs)
+            outputs = computed_in(self.settings.precision, self.network, inputs)
             loss = self.loss(outputs, targets)
             gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
             skipped = self.step.report.skipped

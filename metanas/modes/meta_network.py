@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metanas.bilevel import SGD, Bilevel, Rule
 from metanas.modes.stateless import Stateless
-from metanas.network import Network
+from metanas.network import Network, Precision, computed_in
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs (batch, classes), targets (batch,)) -> scalar."""
@@ -24,13 +24,16 @@ RULE = SGD(lr=0.025, momentum=0.9, weight_decay=3e-4)
 """DARTS's look-ahead at the start of a search: plain momentum, also where the training has Nesterov's."""
 
 
-def meta_network(network: Network, *, loss: TaskLoss = F.cross_entropy, rule: Rule = RULE) -> Bilevel:
+def meta_network(
+    network: Network, *, loss: TaskLoss = F.cross_entropy, rule: Rule = RULE, precision: Precision = "float32"
+) -> Bilevel:
     """The bilevel problem of a differentiable architecture search.
 
     Args:
         network: a supernet (phase "search": batch statistics, no buffers written).
         loss: of the task, on outputs and targets.
         rule: what an estimator looks ahead with. A `GradientSearch` puts the numbers of its schedule into an `SGD`.
+        precision: of the supernet's forward pass, and so of its gradients; the loss is float32.
 
     Returns:
         A problem over theta = {name: parameter} and outer = {"mix": {choice: weights (candidates,)}}; a batch is a pair
@@ -51,6 +54,6 @@ def meta_network(network: Network, *, loss: TaskLoss = F.cross_entropy, rule: Ru
 
     def task_loss(theta: Any, outer: Any, batch: Any) -> Tensor:
         inputs, targets = batch
-        return loss(call(theta, inputs, mix=outer["mix"]), targets)
+        return loss(computed_in(precision, call, theta, inputs, mix=outer["mix"]), targets)
 
     return Bilevel(task_loss, task_loss, rule=rule)

@@ -12,3 +12,5 @@ from metanas.network.network import module_name as module_name
 from metanas.network.network import supernet as supernet
 from metanas.network.ops import OPS as OPS
 from metanas.network.ops import Maker as Maker
+from metanas.network.precision import Precision as Precision
+from metanas.network.precision import computed_in as computed_in

@@ -148,6 +148,21 @@ def make_training(section: EvaluationRecipe, **changes: Any) -> Training:
     return Training(**({k: v for k, v in section.model_dump().items() if k in names} | changes))
 
 
+def check_precision(precision: str, device: torch.device, estimator: Estimator | None) -> None:
+    """RecipeError for a precision that the device or the estimator does not go with; None: nothing is estimated."""
+    if precision == "float32":
+        return
+    if isinstance(estimator, FiniteDifference):
+        raise RecipeError(
+            [
+                f"precision: {precision} does not go with finite_difference, whose steps are lost in the rounding; "
+                "take float32, or first_order or unrolled"
+            ]
+        )
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise RecipeError([f"precision: this GPU does not compute in {precision}; take float32"])
+
+
 def make_device(name: str) -> torch.device:
     """The device; "auto" is CUDA where it is there, else the CPU. Raises RecipeError where it is not there.
 
