@@ -51,7 +51,11 @@ class Handed:
         """
         given = {name: getattr(self, name) for name in ("controller", "estimator", "loss")}
         words = {name: _describe(value) for name, value in given.items() if value is not None}
-        return words if self.ops is None else {**words, "ops": ", ".join(sorted(self.ops))}
+        return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
+
+    def _operation(self, name: str) -> str:
+        """Its name, and for a frozen module what tells its weights."""
+        return " ".join([name, *filter(None, [getattr((self.ops or {})[name], "fingerprint", None)])])
 
 
 def _describe(value: object) -> str:
@@ -171,14 +175,17 @@ class Parts:
         rounds = [Round(r.candidates, r.epochs) for r in self.recipe.search.refine]
         if not rounds:
             return None
-        shared = weights if self.recipe.search.refine_from == "supernet" else None
-        return Refinement(self.space, start, self.brief(shared), rounds, seed=self.number("refinement"))
+        section, usual = self.recipe.search, self.recipe.evaluation.lr
+        shared = weights if section.refine_from == "supernet" else None
+        lr = section.refine_lr or (usual if shared is None else usual / 2)  # more would undo what was learned
+        return Refinement(self.space, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
 
-    def brief(self, weights: Mapping[str, Tensor] | None = None) -> Brief:
+    def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
         """The objective of short trainings, every one with the same seeds.
 
         Args:
             weights: of a supernet, where every training starts; None: from scratch.
+            lr: learning rate at the start; None: of the recipe's evaluation.
         """
 
         def build(architecture: Any) -> nn.Module:
@@ -195,5 +202,6 @@ class Parts:
                 inherit(network, weights)
             return network.to(self.device)
 
-        training = make_training(self.recipe.evaluation, precision=self.recipe.precision)
+        section = self.recipe.evaluation
+        training = make_training(section, lr=lr or section.lr, precision=self.recipe.precision)
         return short_training(build, self.data, training, seed=self.number("objective"))

@@ -81,7 +81,8 @@ class SearchRecipe(Section):
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
     of `value_epochs` epochs. `refine`: rounds of a local search from the derived architecture, by short trainings on
     the inner split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those
-    trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch.
+    trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`:
+    learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights.
     """
 
     controller: str = "drnas"
@@ -101,6 +102,7 @@ class SearchRecipe(Section):
     value_epochs: Whole = 5
     refine: tuple[RoundRecipe, ...] = ()
     refine_from: Literal["supernet", "scratch"] = "supernet"
+    refine_lr: Rate | None = None
 
     @property
     def warmup_epochs(self) -> int:
