@@ -8,7 +8,6 @@ for each bias that is added. Norms, activations, pools and sums are not: they ar
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -19,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from metanas.errors import ShapeError
+from metanas.network import shadow
 
 FLOPS_PER_MULTIPLY_ADD = 2
 EXAMPLES = 2  # an untracked batch norm on a 1x1 image has no statistics of one example
@@ -49,23 +49,16 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
     """
     if not all(isinstance(n, int) and n >= 1 for n in shape):
         raise ShapeError(f"shape must hold whole numbers >= 1, got {tuple(shape)}; leave the batch out")
-    shadow = _shadow(network).eval()
+    weightless = shadow(network).eval()
     counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
     try:
         with torch.no_grad(), counter:
-            shadow(torch.empty(EXAMPLES, *shape, device="meta"))
+            weightless(torch.empty(EXAMPLES, *shape, device="meta"))
     except (RuntimeError, ValueError, IndexError) as error:
         why = (str(error).splitlines() or ["no reason given"])[0]
         raise ShapeError(f"the network does not take {tuple(shape)} ({why})") from error
     multiply_adds = counter.get_total_flops() // (FLOPS_PER_MULTIPLY_ADD * EXAMPLES)
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), multiply_adds)
-
-
-def _shadow(network: nn.Module) -> nn.Module:
-    """A copy of the modules whose tensors have shapes and no memory; gradients are not copied either."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
-    memo |= {id(b): b.detach().to("meta") for b in network.buffers()}
-    return copy.deepcopy(network, memo)
 
 
 def _with_bias(operator: Any, bias_at: int) -> Callable[..., int]:

@@ -118,7 +118,7 @@ class ScratchTraining:
         self.augment, self.loss = tuple(augment), loss
         self.epoch = 0
         self.per_epoch = steps(train, settings.batch_size)
-        self.parameters = dict(network.named_parameters())
+        self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.statistics = [x for x in network.buffers() if x.is_floating_point()]
         self.optimizer = torch.optim.SGD(
             self.parameters.values(),

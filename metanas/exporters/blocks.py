@@ -54,7 +54,7 @@ def part(op: Op, shape: Shape, phase: Phase, module: nn.Module) -> Part:
     if kind not in OPS:
         raise ExportError(
             f"operation {kind!r} is not one of metanas's own, so it cannot be written as Python{nearest(kind, OPS)}; "
-            'leave "python" out of formats, or build it from these'
+            'leave "python" out of formats ("safetensors" and "pt2" hold it), or build it from these'
         )
     with torch.device("meta"):
         expected = OPS[kind](op, shape, phase)

@@ -79,7 +79,7 @@ class GradientSearch:
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self.relaxed = Relaxed(controller, controller.start(space, generator=seeded(seed, "omega")), data.device)
-        self.theta: dict[str, Tensor] = dict(network.named_parameters())
+        self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
             schedule.lr,

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 class Stateless:
     """Calls `module` with the parameters that it is given; those of the module are back in place afterwards.
 
-    A parameter that stands at several places of the module (tied weights) is one entry, under its first name. The
-    module must keep its structure. Not for several threads at once, as the module itself.
+    A parameter that stands at several places of the module (tied weights) is one entry, under its first name; one that
+    wants no gradient is no entry, and stays what it is. The module must keep its structure. Not for several threads at
+    once, as the module itself.
 
     >>> import torch
     >>> call = Stateless(nn.Linear(1, 1))
@@ -34,6 +35,8 @@ class Stateless:
         self.slots: list[tuple[dict[str, Any], str, str]] = []  # (the owner's parameters, the key there, the full name)
         for path, owner in module.named_modules():
             for key, p in owner.named_parameters(recurse=False, remove_duplicate=False):
+                if not p.requires_grad:
+                    continue
                 name = first.setdefault(id(p), f"{path}.{key}" if path else key)
                 self.slots.append((owner._parameters, key, name))
 

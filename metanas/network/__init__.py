@@ -1,6 +1,8 @@
 """Networks: the builder for supernets and derived networks, the operations, and the plain executor."""
 
 from metanas.network.blocks import Phase as Phase
+from metanas.network.frozen import frozen as frozen
+from metanas.network.frozen import shadow as shadow
 from metanas.network.inherit import inherit as inherit
 from metanas.network.mixing import Mix as Mix
 from metanas.network.mixing import Taken as Taken

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from metanas.errors import ShapeError, SpaceError, nearest
 from metanas.network.blocks import Phase
+from metanas.network.frozen import shadow
 from metanas.network.mixing import Mix, combine, route, size_arguments
 from metanas.network.ops import OPS, Maker, Shape
 from metanas.space import Apply, Combine, Loop, Needed, Op, Program, Size, Space, Step, sources_of
@@ -201,9 +202,14 @@ def _shape_of(
         return (time, step.width)
     if (step.op, shape) not in known:
         with torch.device("meta"), torch.no_grad():
-            given = make(step.op, shape, phase, ops)(torch.empty(PROBE_BATCH, *shape))
+            given = _probed(make(step.op, shape, phase, ops))(torch.empty(PROBE_BATCH, *shape))
         known[step.op, shape] = tuple(given.shape[1:])
     return known[step.op, shape]
+
+
+def _probed(module: nn.Module) -> nn.Module:
+    """What a maker of the user's gives may be a module that is there already: it is neither run nor changed."""
+    return module if all(x.is_meta for x in (*module.parameters(), *module.buffers())) else shadow(module)
 
 
 def _same_shape(step: Combine, shapes: Mapping[str, Shape]) -> None:
