@@ -173,5 +173,5 @@ def make_device(name: str) -> torch.device:
         return torch.device("cuda" if available["cuda"] else "cpu")
     if not available.get(name, False):
         there = ", ".join(d for d, here in available.items() if here)
-        raise RecipeError([f"device: {name} is not available here; available: {there}"])
+        raise RecipeError([f"device: {name} is not available here; take one of: auto, {there}"])
     return torch.device(name)

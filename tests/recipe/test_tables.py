@@ -99,12 +99,43 @@ def test_schedule_and_training_have_the_recipes_numbers() -> None:
     assert (training.epochs, training.warmup, training.lr) == (2, 1, 0.1)
 
 
-def test_devices() -> None:
-    assert t.make_device("cpu") == torch.device("cpu")
-    assert t.make_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+def here(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    """Only these accelerators are there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in devices)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in devices)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_here() -> None:
-    with pytest.raises(RecipeError, match=r"device: cuda is not available here; available: .*cpu"):
-        t.check_names(read({"device": "cuda"}))
+@pytest.mark.parametrize(
+    ("name", "there", "taken"),
+    [
+        ("auto", (), "cpu"),
+        ("auto", ("cuda",), "cuda"),
+        ("auto", ("mps",), "cpu"),  # MPS lacks operations that a search needs: only where it is asked for
+        ("auto", ("cuda", "mps"), "cuda"),
+        ("cpu", ("cuda", "mps"), "cpu"),
+        ("cuda", ("cuda",), "cuda"),
+        ("mps", ("mps",), "mps"),
+    ],
+)
+def test_devices(monkeypatch: pytest.MonkeyPatch, name: str, there: tuple[str, ...], taken: str) -> None:
+    here(monkeypatch, *there)
+    assert t.make_device(name) == torch.device(taken)
+    t.check_names(read({"device": name}))
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "available"),
+    [
+        ("cuda", (), "cpu"),
+        ("mps", (), "cpu"),
+        ("cuda", ("mps",), "mps, cpu"),
+        ("mps", ("cuda",), "cuda, cpu"),
+    ],
+)
+def test_a_device_that_is_not_here(
+    monkeypatch: pytest.MonkeyPatch, name: str, there: tuple[str, ...], available: str
+) -> None:
+    here(monkeypatch, *there)
+    with pytest.raises(RecipeError) as caught:
+        t.check_names(read({"device": name}))
+    assert str(caught.value) == f"device: {name} is not available here; take one of: auto, {available}"
