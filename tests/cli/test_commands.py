@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import metanas
 from metanas.recipe import Recipe, read
@@ -150,6 +151,12 @@ def test_export_and_its_refusal(commands: Any, first: Path, tmp_path: Path) -> N
     (out / "network.py").write_text("mine")
     forced = commands.run(["export", "first", "--to", str(out), "--format", "python", "--force"], first)
     assert forced.code == 0 and (out / "network.py").read_text() != "mine"
+
+
+def test_export_as_pt2(commands: Any, first: Path, tmp_path: Path) -> None:
+    job = commands.run(["export", "first", "--to", str(tmp_path / "out"), "--format", "pt2"], first)
+    assert (job.code, job.errors, job.output) == (0, "", f"{tmp_path / 'out' / 'network.pt2'}\n")
+    assert torch.export.load(tmp_path / "out" / "network.pt2").module()(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
 
 
 def test_show_of_a_copied_and_of_an_interrupted_run(commands: Any, first: Path, tmp_path: Path) -> None:
