@@ -45,49 +45,11 @@ def nasbench201(channels: int = 4, cells: int = 1) -> Space:
 
 # DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv:1806.09055)
 
-DARTS_OPS = (
-    "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3",
-    "dil_conv_5x5",
-)  # fmt: skip
+DARTS_OPS = shipped("darts").OPERATIONS
 
 
 def darts(channels: int = 4, layers: int = 3) -> Space:
-    nodes = [Node("stem", (Edge("image", op("conv", width=3 * channels, kernel=3, norm="batch")),))]
-    older = newer = "stem"
-    width, before = channels, False
-    for k in range(layers):
-        reduce = k in (layers // 3, 2 * layers // 3)
-        width *= 2 if reduce else 1
-        body = darts_cell(width, reduce, before)
-        nodes.append(Node(f"cell{k}", (Edge(older), Edge(newer)), combine="each", body=body))
-        older, newer, before = newer, f"cell{k}", reduce
-    nodes.append(Node("head", (Edge(newer, op("classifier", width=NEEDED)),)))
-    return Space(Graph(("image",), tuple(nodes), "head"), "darts")
-
-
-def darts_cell(width: int, reduce: bool, after_reduction: bool) -> Graph:
-    kind = "reduce" if reduce else "normal"
-    cell = {"width": width, "norm": "batch_cell", "activation": "relu"}
-
-    def operations(i: int, j: int) -> Content:
-        s = 2 if reduce and j < 2 else 1
-        made = (
-            op("none", width=width, stride=s),
-            op("max_pool", kernel=3, stride=s, norm="batch_search"),
-            op("avg_pool", kernel=3, stride=s, norm="batch_search"),
-            op("skip", stride=s, **cell),
-            *(op("separable", kernel=k, stride=s, repeat=2, **cell) for k in (3, 5)),
-            *(op("separable", kernel=k, stride=s, repeat=1, dilation=2, **cell) for k in (3, 5)),
-        )
-        return one_of(f"{kind}.{i}<-{j}", dict(zip(DARTS_OPS, made, strict=True)), never=("none",))
-
-    older = op("factorized_reduce", stride=2, **cell) if after_reduction else op("preact_conv", **cell)
-    nodes = [Node("0", (Edge("older", older),)), Node("1", (Edge("newer", op("preact_conv", **cell)),))]
-    for i in range(2, 6):
-        edges = tuple(Edge(str(j), operations(i, j)) for j in range(i))
-        nodes.append(Node(str(i), edges, choice=Choice(f"{kind}.{i}", tuple(map(str, range(i))), take=2)))
-    nodes.append(Node("out", tuple(Edge(str(i)) for i in range(2, 6)), combine="concat"))
-    return Graph(("older", "newer"), tuple(nodes), "out")
+    return shipped("darts").space(channels, layers)
 
 
 def darts_size() -> int:

@@ -9,6 +9,9 @@ from metanas.space.architecture import Architecture
 from metanas.space.graph import Choice, Content, Graph, Node, OneOf, Op, Scan
 from metanas.space.space import Space
 
+WRITTEN_OUT = 80
+"""Characters of candidates that a graph shows beside their choice; longer lists stand among the choices alone."""
+
 
 def draw_space(space: Space) -> str:
     """The whole space: its size, its choices, its graph (a cell that stands in several places is drawn once).
@@ -105,7 +108,8 @@ def _arrow(content: Content) -> str:
         case Op():
             return f" --[{content}]"
         case OneOf():
-            return f" --[{content.choice}: {' | '.join(label for label, _ in content.contents)}]"
+            labels = " | ".join(label for label, _ in content.contents)
+            return f" --[{content.choice}: {labels}]" if len(labels) <= WRITTEN_OUT else f" --[{content.choice}]"
         case Graph():
             return " --[cell]"
         case Scan():

@@ -13,14 +13,6 @@ import torch
 from metanas.network import Taken, derived, inherit, one_path, supernet
 from metanas.space import Architecture
 
-DARTS_V2 = {
-    "normal": [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
-               ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2)],
-    "reduce": [("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
-               ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1)],
-}  # fmt: skip
-"""The cells that DARTS's second order found (Liu et al. 2019): two (operation, source) pairs for each of four nodes."""
-
 
 def parameters(network):
     return sum(p.numel() for p in network.parameters())
@@ -107,22 +99,17 @@ def test_nasbench201_gdas(problems):
 # DARTS
 
 
-def genotype(space, cells):
-    """The published way to write cells as an architecture of the space."""
-    taken = {}
-    for kind, rows in cells.items():
-        for n in range(4):
-            pair = rows[2 * n : 2 * n + 2]
-            taken[f"{kind}.{n + 2}"] = [str(j) for _, j in pair]
-            taken |= {f"{kind}.{n + 2}<-{j}": label for label, j in pair}
-    return space.architecture(taken)
+def darts_v2(problems, space):
+    """The cells that the second order found (Liu et al. 2019)."""
+    darts = problems.shipped("darts")
+    return space.architecture(darts.from_genotype(darts.DARTS_V2))
 
 
 def test_darts_v2_parameters(problems):
     """3.3 M as published; exactly, without the auxiliary head."""
     space = problems.darts(channels=36, layers=20)
     with torch.device("meta"):
-        assert parameters(derived(space, genotype(space, DARTS_V2), (3, 32, 32), 10)) == 3_349_342
+        assert parameters(derived(space, darts_v2(problems, space), (3, 32, 32), 10)) == 3_349_342
 
 
 def test_darts_size(problems):
@@ -131,7 +118,7 @@ def test_darts_size(problems):
 
 def test_darts_three_networks_in_one(problems):
     space = problems.darts(layers=4)
-    agree(space, genotype(space, DARTS_V2), (3, 16, 16), 10)
+    agree(space, darts_v2(problems, space), (3, 16, 16), 10)
 
 
 def test_darts_mixes_all_inputs_of_a_node(problems):

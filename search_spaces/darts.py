@@ -1,0 +1,122 @@
+"""DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv:1806.09055): a normal and a reduction cell, eight operations an edge.
+
+Stem conv 3x3 to 3C and batch norm; cells that read the two values before them; reduction cells, which halve the image
+and double the channels, at a third and two thirds of the depth; global average pool, linear. A cell has four nodes,
+each the sum of two of the values before it, and gives all four side by side. All normal cells share their choices, and
+so do all reduction cells: (1 * 3 * 6 * 10 * 7^8)^2, about 10^18, architectures.
+
+A search mixes all inputs of a node and all eight operations of an edge; `none` is mixed and never derived. C 16 with 8
+layers is the paper's search, C 36 with 20 its evaluation.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from metanas.space import NEEDED, Architecture, Choice, Content, Edge, Graph, Node, Space, one_of, op
+
+OPERATIONS = (
+    "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3",
+    "dil_conv_5x5",
+)  # fmt: skip
+NODES = (2, 3, 4, 5)  # 0 and 1 are the cell's inputs
+KINDS = ("normal", "reduce")
+
+DARTS_V2 = {
+    "normal": (("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
+               ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2)),
+    "reduce": (("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
+               ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1)),
+}  # fmt: skip
+"""The cells that the paper's second order found: 3,349,342 parameters at C 36, 20 layers, 10 classes."""
+
+Genotype = Mapping[str, Sequence[tuple[str, int]]]
+"""Kind of cell -> two (operation, source) for each of its four nodes, in order, as the paper writes architectures."""
+
+
+def space(channels: int = 16, layers: int = 8) -> Space:
+    """The space. `channels`: C, a quarter of what the first normal cell gives; `layers`: cells in all.
+
+    Raises ValueError where there are fewer than 3 layers, or no channels.
+    """
+    if channels < 1 or layers < 3:
+        raise ValueError(f"channels must be >= 1 and layers >= 3, got {channels} and {layers}")
+    nodes = [Node("stem", (Edge("image", op("conv", width=3 * channels, kernel=3, norm="batch")),))]
+    older = newer = "stem"
+    width, reduced = channels, False
+    for k in range(layers):
+        reduce = k in (layers // 3, 2 * layers // 3)
+        width *= 2 if reduce else 1
+        nodes.append(
+            Node(f"cell{k}", (Edge(older), Edge(newer)), combine="each", body=cell(width, reduce, after=reduced))
+        )
+        older, newer, reduced = newer, f"cell{k}", reduce
+    nodes.append(Node("head", (Edge(newer, op("classifier", width=NEEDED)),)))
+    settings = {"channels": channels, "layers": layers}
+    return Space(Graph(("image",), tuple(nodes), "head"), "darts", settings=settings)
+
+
+def cell(width: int, reduce: bool, *, after: bool) -> Graph:
+    """A cell whose nodes have `width` channels. `after`: it follows a reduction cell, so its older input is halved."""
+    kind = KINDS[reduce]
+    made = {"width": width, "norm": "batch_cell", "activation": "relu"}
+
+    def operations(i: int, j: int) -> Content:
+        stride = 2 if reduce and j < 2 else 1
+        contents = (
+            op("none", width=width, stride=stride),
+            op("max_pool", kernel=3, stride=stride, norm="batch_search"),
+            op("avg_pool", kernel=3, stride=stride, norm="batch_search"),
+            op("skip", stride=stride, **made),
+            *(op("separable", kernel=k, stride=stride, repeat=2, **made) for k in (3, 5)),
+            *(op("separable", kernel=k, stride=stride, repeat=1, dilation=2, **made) for k in (3, 5)),
+        )
+        return one_of(f"{kind}.{i}<-{j}", dict(zip(OPERATIONS, contents, strict=True)), never=("none",))
+
+    halved = op("factorized_reduce", stride=2, **made)
+    fitted = op("preact_conv", **made)
+    nodes = [Node("0", (Edge("older", halved if after else fitted),)), Node("1", (Edge("newer", fitted),))]
+    for i in NODES:
+        edges = tuple(Edge(str(j), operations(i, j)) for j in range(i))
+        nodes.append(Node(str(i), edges, choice=Choice(f"{kind}.{i}", tuple(map(str, range(i))), take=2)))
+    nodes.append(Node("out", tuple(Edge(str(i)) for i in NODES), combine="concat"))
+    return Graph(("older", "newer"), tuple(nodes), "out")
+
+
+def from_genotype(genotype: Genotype) -> Architecture:
+    """The architecture that a genotype writes.
+
+    Raises ValueError where a cell has not two different inputs for each of four nodes, or an operation is unknown.
+
+    >>> from_genotype(DARTS_V2)["normal.2<-0"]
+    ('sep_conv_3x3',)
+    """
+    taken: dict[str, str | tuple[str, ...]] = {}
+    for kind in KINDS:
+        rows = list(genotype.get(kind, ()))
+        if len(rows) != 2 * len(NODES):
+            raise ValueError(f"{kind} must hold {2 * len(NODES)} (operation, source) pairs, got {len(rows)}")
+        for node, pair in zip(NODES, zip(rows[::2], rows[1::2], strict=True), strict=True):
+            sources = sorted(source for _, source in pair)
+            if not 0 <= sources[0] < sources[1] < node:
+                raise ValueError(f"{kind}, node {node}: two different sources in 0 .. {node - 1}, got {sources}")
+            taken[f"{kind}.{node}"] = tuple(map(str, sources))
+            for operation, source in pair:
+                if operation not in OPERATIONS[1:]:
+                    raise ValueError(f"{kind}, node {node}: {operation!r} is not one of {', '.join(OPERATIONS[1:])}")
+                taken[f"{kind}.{node}<-{source}"] = operation
+    return Architecture(taken)
+
+
+def to_genotype(architecture: Architecture) -> dict[str, tuple[tuple[str, int], ...]]:
+    """The genotype of an architecture, the sources of a node in growing order.
+
+    >>> to_genotype(from_genotype(DARTS_V2))["normal"][-2:]
+    (('skip_connect', 0), ('dil_conv_3x3', 2))
+    """
+    return {
+        kind: tuple(
+            (architecture[f"{kind}.{node}<-{source}"][0], int(source))
+            for node in NODES
+            for source in architecture[f"{kind}.{node}"]
+        )
+        for kind in KINDS
+    }
