@@ -14,6 +14,7 @@ from torch import nn
 
 import metanas
 from metanas.errors import ExportError, InterruptedSearchError, RunError
+from metanas.loop import GradientSearch
 from metanas.network import OPS, frozen
 from metanas.run import ask
 from metanas.space import NEEDED, Space, chain, one_of, op
@@ -63,6 +64,18 @@ def test_from_search_to_export(quick: Quick, space: Space, controller: str, tmp_
     read = metanas.load_run("a").result(ops=ops())
     x = torch.ones(1, 1, 6, 6)
     assert torch.equal(read.network(x), result.network(x))
+
+
+def test_only_what_is_trained_is_in_theta(quick: Quick, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, seen = GradientSearch.steps, set[str]()
+
+    def spy(self: GradientSearch) -> Any:
+        seen.update(self.theta)
+        return steps(self)
+
+    monkeypatch.setattr(GradientSearch, "steps", spy)
+    quick(space, ops=ops())
+    assert {name.split(".")[0].split("/")[0] for name in seen} == {"cell", "head"}
 
 
 def test_resumed_bit_for_bit(quick: Quick, space: Space, images: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 import metanas.exporters.writing as writing
 from metanas.errors import ExportError
 from metanas.exporters import FORMATS, Source, read_weights, write
-from metanas.network import OPS, Network, derived
+from metanas.network import OPS, Maker, Network, derived, frozen
+from metanas.recipe.spaces import load_space
 from metanas.space import NEEDED, Architecture, Space, chain, op
 
 Made = tuple[Network, Source]
@@ -101,6 +103,42 @@ def test_a_file_that_computes_something_else_only_at_one_size(
     with pytest.raises(ExportError, match="pt2: outputs of the written file differ"):
         write(*make(), folder=tmp_path / "out", formats=["json", "pt2"])
     assert not (tmp_path / "out").exists()
+
+
+SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.py"))
+FEWER = {"nasbench201": {"channels": 4, "cells": 1}, "darts": {"channels": 4, "layers": 3}}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_space(tmp_path: Path, name: str) -> None:
+    space = load_space(name, **FEWER.get(name, {}))
+    architecture = space.sample(np.random.default_rng(0))
+    shape = (6,) if name == "mlp" else (3, 16, 16)
+    network = derived(space, architecture, shape, 3).eval()
+    assert len(write(network, Source(architecture, space.name, tuple("abc")), folder=tmp_path, formats=["pt2"])) == 1
+
+
+class Tied(nn.Module):
+    """One convolution under two names, a buffer that no file of weights holds, and a part without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Conv2d(1, 1, 3, padding=1)
+        self.register_buffer("scale", torch.full((1, 1, 1), 2.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.first(x) * self.scale
+        return self.second(x)
+
+
+@pytest.mark.parametrize("maker", [frozen(Tied()), lambda op, shape, phase: Tied()], ids=["frozen", "trained"])
+def test_modules_of_the_users(tmp_path: Path, maker: Maker) -> None:
+    space = Space(chain(("mine", op("mine")), ("head", op("classifier", width=NEEDED))), "mine")
+    network = derived(space, Architecture({}), (1, 6, 6), 2, ops={**OPS, "mine": maker}).eval()
+    (path,) = write(network, Source(Architecture({}), "mine", ("a", "b")), folder=tmp_path, formats=["pt2"])
+    x = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.export.load(path).module()(x), network(x))
 
 
 class Branching(nn.Module):
