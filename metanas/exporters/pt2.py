@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from metanas.errors import ExportError
 from metanas.exporters.plan import weight_names
 from metanas.network import Network, module_name
+from metanas.network.frozen import Frozen
 from metanas.run.atomic import dump_json, parse_json
 from metanas.space import Apply
 
@@ -100,7 +101,8 @@ def _culprit(network: Network) -> str:
             try:
                 _traced(module, [network.shapes[step.source]])
             except Exception:  # whatever it is, it was found
-                return f"operation {step.op.kind!r} ({step.out}, a {type(module).__name__})"
+                own = module.module if isinstance(module, Frozen) else module
+                return f"operation {step.op.kind!r} ({step.out}, a {type(own).__name__})"
     return "the network"
 
 

@@ -9,18 +9,21 @@ gradients vanish below 6e-8 unless a loss scaler goes along, while bfloat16 has 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
+Outputs = TypeVar("Outputs")
 Precision = Literal["float32", "bfloat16"]
 
 
-def computed_in(precision: Precision, function: Callable[..., Tensor], *arguments: Any, **named: Any) -> Tensor:
+def computed_in(precision: Precision, function: Callable[..., Outputs], *arguments: Any, **named: Any) -> Outputs:
     """function(*arguments, **named) with autocast to `precision`; float32 is the plain call.
 
     Args:
+        function: gives a tensor, or a tree of tensors.
         arguments: at least one tensor, which says on which device.
 
     >>> computed_in("bfloat16", torch.nn.Identity(), torch.tensor([[1.0]])) + 2 ** -10
@@ -30,4 +33,5 @@ def computed_in(precision: Precision, function: Callable[..., Tensor], *argument
         return function(*arguments, **named)
     device = next(x.device for x in arguments if isinstance(x, Tensor))
     with torch.autocast(device.type, dtype=getattr(torch, precision)):
-        return function(*arguments, **named).float()
+        outputs: Outputs = tree_map(lambda y: y.float(), function(*arguments, **named))
+    return outputs

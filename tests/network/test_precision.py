@@ -62,6 +62,13 @@ def test_outputs_are_float32_of_bfloat16_products() -> None:
     torch.testing.assert_close(got, exact, rtol=2e-2, atol=2e-2)
 
 
+def test_several_outputs() -> None:
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    first, second = computed_in("bfloat16", lambda x: (x @ x.T, (x,)), x)
+    assert first.dtype == second[0].dtype == torch.float32
+    assert torch.equal(first, first.bfloat16().float())
+
+
 @pytest.mark.parametrize("estimator", [FirstOrder(0), Unrolled(1)], ids=["first_order", "unrolled"])
 def test_hypergradients_are_near_those_of_float32(estimator: Any) -> None:
     network = tiny()
