@@ -148,11 +148,11 @@ class Branching(nn.Module):
         return x if x.is_meta or x.sum() > 0 else -x
 
 
-def branching() -> Made:
+def branching(maker: Maker = lambda op, shape, phase: Branching()) -> Made:
     space = Space(
         chain(("stem", op("skip")), ("odd", op("branching")), ("head", op("classifier", width=NEEDED))), "odd"
     )
-    ops = {**OPS, "branching": lambda op, shape, phase: Branching()}
+    ops = {**OPS, "branching": maker}
     architecture = Architecture({})
     return derived(space, architecture, (1, 4, 4), 2, ops=ops), Source(architecture, "odd", ("a", "b"))
 
