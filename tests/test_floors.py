@@ -44,7 +44,7 @@ OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "loop": {"torch", "numpy", "networkx"},
     "modes": {"torch", "numpy"},
     "evaluation": {"torch", "numpy"},
-    "data": {"torch", "numpy", "sklearn"},
+    "data": {"torch", "numpy", "sklearn", "PIL"},
     "exporters": {"torch", "numpy", "safetensors"},
     "recipe": {"torch", "pydantic", "tomli_w"},
     "api": {"torch", "numpy"},

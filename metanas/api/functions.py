@@ -46,7 +46,8 @@ def search(
 
     Args:
         space: a name, a path to a space file, or a Space. Default: NAS-Bench-201's cells at C 8, N 1.
-        data: `"digits"`, a path to an .npz, arrays, a torch Dataset, or Data. Default: digits.
+        data: `"digits"`, a path (an .npz, a folder or .zip of images by class), arrays, a Dataset, loaders, or Data.
+            Default: digits.
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it.
         controller: `"darts"`, `"drnas"`, `"darts_pt"`, `"random"`, or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.

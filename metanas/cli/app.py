@@ -52,7 +52,10 @@ def search(
     space: Annotated[
         str | None, typer.Argument(help="Name of a space, or path to its file.", show_default=False)
     ] = None,
-    data: Annotated[str | None, typer.Option(help="digits, or a path to an .npz.", show_default=False)] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, or a path: an .npz, a folder of images by class, a .zip of it.", show_default=False),
+    ] = None,
     controller: Annotated[
         str | None, typer.Option(help="darts, drnas, darts_pt or random.", show_default=False)
     ] = None,

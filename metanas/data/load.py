@@ -37,13 +37,16 @@ def load_data(
     name: str | None = None,
     classes: Sequence[str] | None = None,
     overlap: str = "refuse",
+    size: int | None = None,
 ) -> Data:
     """Reads a source and gives its inner, outer and test split, normalised, on `device`.
 
     source:  "digits" (scikit-learn's 1,797 images 8x8); the path of an `.npz` with x, y or x_train, y_train
              (and x_test, y_test) or x_inner, y_inner, x_outer, ..., and optionally classes; a mapping with the same
              names; a tuple (x, y) of tensors or arrays; a mapping {"inner": (x, y), "outer": ..., "test": ...} or
-             {"train": ..., "test": ...}; a map-style Dataset of (image, label), read once; a Data, returned as it is.
+             {"train": ..., "test": ...}; a folder or a .zip of images by class (`data.folder`); a DataLoader, a pair of
+             them (train, test) or a mapping, read once; a map-style Dataset of (image, label), read once; a Data,
+             returned as it is.
              Images are (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float; labels are integers from 0.
     inner, outer, test:
              fractions of the source or numbers of images. 0.4, 0.4 and 0.2 where nothing is said; 0.5 and 0.5 of the
@@ -55,6 +58,8 @@ def load_data(
     name, classes: what the data and its labels are called, where the source's own names will not do
     overlap: what to do where identical images stand in two splits that the source brings: "refuse" or "allow".
              Splits that are drawn here keep identical images together unless it says "allow".
+    size:    side of the images from a folder or a zip: scaled until they cover the square, then cut around its centre.
+             Where nothing is said, images that all have the same size up to 64 keep it, and others become 32x32.
 
     Raises DataError (one line: what came, what is allowed, how to mend it) and MissingDependencyError.
 
@@ -66,12 +71,14 @@ def load_data(
     """
     shares = {"inner": inner, "outer": outer, "test": test}
     if isinstance(source, Data):
-        return _as_it_is(source, {**shares, "augment": augment, "name": name, "classes": classes})
+        return _as_it_is(source, {**shares, "augment": augment, "name": name, "classes": classes, "size": size})
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise DataError(f"seed must be an integer >= 0, got {seed!r}")
     if overlap not in ("refuse", "allow"):
         raise DataError(f"overlap must be one of two words, got {overlap!r}{nearest(overlap, ['refuse', 'allow'])}")
-    found = read(source)
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 4096):
+        raise DataError(f"size must be an integer, 1 to 4096, got {size!r}")
+    found = read(source, size)
     names = classes if classes is not None else found.classes
     names = None if names is None else require_class_names(names)
     require_sound(found.parts, names)

@@ -16,14 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from metanas.data.check import Pair
+from metanas.data.folder import read_images
+from metanas.data.loaders import loaders_of, read_loader
 from metanas.errors import DataError, MissingDependencyError, nearest
 
 NAMES = ("digits",)
 FORMS = ({"train"}, {"train", "test"}, {"inner", "outer", "test"})
-KINDS = '"digits", the path of an .npz, a tuple (x, y), a mapping of splits to (x, y), a map-style Dataset, or a Data'
+KINDS = (
+    '"digits", the path of an .npz, of a folder or .zip of images by class, a tuple (x, y), '
+    "a mapping of splits to (x, y), a map-style Dataset, a DataLoader, or a Data"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +40,23 @@ class Source:
     classes: tuple[str, ...] | None = None
 
 
-def read(source: object) -> Source:
+def read(source: object, size: int | None = None) -> Source:
     """The images and labels of any allowed source. Raises DataError for an unknown one."""
     if isinstance(source, str | Path):
-        return _named(str(source))
+        return _named(str(source), size)
+    if size is not None:
+        raise DataError("size is for folders and zips of images: leave it out, or resize the images before")
+    loaders = loaders_of(source)
+    if loaders is not None:
+        return _loaded(loaders)
     if isinstance(source, Mapping):
         return _mapping(source)
     if isinstance(source, tuple) and len(source) == 2:
         return Source("tensors", {"train": _pair("train", source)})
-    if isinstance(source, DataLoader):
-        raise DataError("a DataLoader came: hand over what it reads from, loader.dataset")
     if isinstance(source, IterableDataset):
-        raise DataError("an IterableDataset came: it has no length; give a map-style Dataset or a tuple (x, y)")
+        raise DataError(
+            "an IterableDataset came: it has no length; give a map-style Dataset, a DataLoader that ends, or (x, y)"
+        )
     if isinstance(source, Tensor | np.ndarray):
         raise DataError("images without labels came: give a tuple (x, y)")
     if not isinstance(source, tuple | list) and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
@@ -54,19 +64,21 @@ def read(source: object) -> Source:
     raise DataError(f"data must be {KINDS}; got {type(source).__name__}")
 
 
-def _named(name: str) -> Source:
+def _named(name: str, size: int | None) -> Source:
     path = Path(name)
+    if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()):
+        return Source(*read_images(path, size))
+    if size is not None:
+        raise DataError(f"size is for folders and zips of images, got {name!r}: leave it out")
     if name == "digits":
         return _digits()
-    if path.is_dir():
-        raise DataError(f"data {name!r} is a folder: give the path of an .npz, or a Dataset that reads the folder")
     if path.is_file():
         return _npz(path)
     known = list(NAMES)
     if path.suffix or len(path.parts) > 1:
         known = [str(found) for found in sorted(path.parent.glob("*.npz"))] + known
         raise DataError(f"there is no data file {name!r}{nearest(name, known)}")
-    raise DataError(f"unknown data {name!r}{nearest(name, known)}, or the path of an .npz")
+    raise DataError(f"unknown data {name!r}{nearest(name, known)}, or the path of an .npz, a folder or a .zip")
 
 
 def _digits() -> Source:
@@ -134,6 +146,14 @@ def _require_form(parts: set[str], keys: list[str], name: str) -> None:
 
 def _ordered(parts: set[str]) -> list[str]:
     return [part for part in ("train", "inner", "outer", "test") if part in parts]
+
+
+def _loaded(loaders: Mapping[str, Any]) -> Source:
+    """Loaders, read to their ends. The classes are named where the first one's data set names them."""
+    _require_form(set(loaders), list(loaders), "a mapping of loaders")
+    parts = {part: _pair(part, read_loader(part, loaders[part])) for part in _ordered(set(loaders))}
+    classes = getattr(next(iter(loaders.values())).dataset, "classes", None)
+    return Source("loaders", parts, None if classes is None else _names(classes))
 
 
 def _dataset(dataset: Any) -> Source:

@@ -74,7 +74,15 @@ def read_image(path: str) -> Tensor:
 
     channels, height, width = SHAPE
     with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("<mode>").resize((width, height))
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I"):  # 16 bits
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if image.has_transparency_data and channels != 4:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("<mode>")
+    # Scaled until it covers the input's size, then cut around the centre.
+    image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     raw = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     low, high = PIXELS
     pixels = raw.view(height, width, channels).permute(2, 0, 1)

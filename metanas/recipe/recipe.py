@@ -58,7 +58,8 @@ class SpaceRecipe(Section):
 class DataRecipe(Section):
     """`source`: a name or a path; None where data was handed over. Sizes are fractions (below 1) or counts.
 
-    `augment`: words such as "crop 1", "flip", "cutout 8"; None: what suits the source.
+    `augment`: words such as "crop 1", "flip", "cutout 8"; None: what suits the source. `size`: side of the images
+    from a folder or a zip; None: their own where all have the same and it is small, else 32.
     """
 
     source: str | None = "digits"
@@ -66,6 +67,7 @@ class DataRecipe(Section):
     outer: Size | None = None
     test: Size | None = None
     augment: tuple[str, ...] | None = None
+    size: Whole | None = None
 
 
 class RoundRecipe(Section):

@@ -132,6 +132,7 @@ def make_data(recipe: Recipe, source: Any = None) -> Data:
         test=section.test,
         seed=recipe.seed,
         augment=augment,
+        size=section.size,
     )
 
 

@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = ("augment", "batches", "copies", "load", "seeds", "splits", "types")
+MODULES = ("augment", "batches", "copies", "load", "loaders", "seeds", "splits", "types")
 
 
 @pytest.mark.parametrize("name", MODULES)
