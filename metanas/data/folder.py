@@ -91,7 +91,7 @@ def _read(found: list[File], size: int | None, path: Path) -> tuple[dict[str, Pa
     if ignored:
         said = f"{_counted(ignored, 'file')} ignored: no image by name, or a link out of it"
         warnings.warn(f"{str(path)!r}: {said}", stacklevel=5)
-    pairs = {}
+    pairs: dict[str, Pair] = {}
     tops = {f.path[0] for f in images} if depth == 2 else {"train"}
     for part in (part for part in ("train", "inner", "outer", "test") if part in tops):
         chosen = [i for i, f in enumerate(images) if depth == 1 or f.path[0] == part]
