@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -27,7 +28,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings():  # puts back what is set here
+                warnings.showwarning = _warn
+                command(*args, **kwargs)
             sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
         except InterruptedSearchError as stop:
             say(str(stop))
@@ -56,6 +59,10 @@ def _lines(error: Exception) -> list[str]:
         return [str(error)]
     first = (str(error).splitlines() or ["no reason given"])[0]
     return [f"{type(error).__name__}: {first}; metanas --debug ... shows where"]
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    say(f"warning: {message}")
 
 
 def say(line: str) -> None:
