@@ -159,7 +159,9 @@ def export(
         RunError: no such run, or it is not finished.
     """
     if not isinstance(result, Result):
-        result = result_of(RunFolder.open(result))
+        folder_of_run = RunFolder.open(result)
+        folder_of_run.refuse_links()
+        result = result_of(folder_of_run)
     return write_network(result, folder, tuple(formats), force=force)
 
 

@@ -10,6 +10,7 @@ A checkpoint names its phase and holds what the phase needs; everything else is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from metanas import __version__
 from metanas.api.documents import SCHEMA
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
-from metanas.errors import DivergedError
+from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Refinement, ValueSearch
 from metanas.network import Network
@@ -26,6 +27,23 @@ from metanas.recipe.tables import make_training
 from metanas.run import finite
 from metanas.space import Architecture
 from metanas.space.canonical import reads_input
+
+HELD = {
+    "search": {"search"},
+    "refine": {"steps", "start", "supernet", "refinement"},
+    "training": {"architecture", "search_seconds", "steps", "place", "done", "weights", "training"},
+}
+"""What a checkpoint holds beside its phase."""
+
+
+def _check_held(tree: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    phase = tree.get("phase")
+    missing = sorted(HELD[phase] - tree.keys()) if phase in HELD else ["a phase that is known here"]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint does not hold {', '.join(missing)}: metanas {document.get('metanas')} wrote the run, this "
+            f"is {__version__}; resume it with that version, or start a new run"
+        )
 
 
 class Session:
@@ -48,8 +66,11 @@ class Session:
 
         Raises:
             InterruptedSearchError: it was asked to stop; the checkpoint is written.
+            CheckpointError: the tree is one of another version.
             MetanasError: what went wrong.
         """
+        if tree is not None:
+            _check_held(tree, self.recorder.run.read_recipe())
         if tree is None or tree["phase"] == "search":
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)

@@ -190,16 +190,25 @@ class ScratchTraining:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state()` gave. Raises CheckpointError where it does not fit."""
-        try:
-            self.network.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint is of another network: {' '.join(str(error).split())}") from None
+        """Goes on from what `state()` gave. Raises CheckpointError that lists all that does not fit; then as before."""
+        wrong = _misfits(self.network.state_dict(), state["network"], "")
+        moving = {name: p for name, p in self.parameters.items() if name in state["momentum"]}  # none before a step
+        wrong += _misfits(moving, state["momentum"], "momentum of ")
+        if wrong:
+            raise CheckpointError(f"the checkpoint is of another network: {'; '.join(wrong)}; was the space changed?")
+        self.network.load_state_dict(state["network"])
         self.optimizer.state.clear()
         for name, buffer in state["momentum"].items():
             p = self.parameters[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)  # p's layout
         self.epoch = state["epoch"]
+
+
+def _misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> list[str]:
+    wrong = [f"missing {what}{name}" for name in live if name not in saved]
+    wrong += [f"unexpected {what}{name}" for name in saved if name not in live]
+    shapes = ((name, tuple(saved[name].shape), tuple(live[name].shape)) for name in live if name in saved)
+    return wrong + [f"{what}{name} is {found}, needed {needed}" for name, found, needed in shapes if found != needed]
 
 
 @contextmanager

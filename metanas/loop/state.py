@@ -27,7 +27,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     """Puts back copies of what `optimizer_state` gave; the settings stay those of the optimiser.
 
     Raises:
-        CheckpointError: a tensor of the memory has another shape than its parameter, or there is no such parameter.
+        CheckpointError: tensors of the memory have another shape than their parameter, or there is no such parameter;
+            it lists every one.
 
     >>> w = torch.ones(1, requires_grad=True)
     >>> optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
@@ -36,12 +37,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     {'momentum_buffer': tensor([2.])}
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    wrong = []
     for k, row in state.items():
-        shapes = {tuple(x.shape) for x in row.values() if isinstance(x, Tensor) and x.dim()}
-        if int(k) >= len(parameters) or shapes - {tuple(parameters[int(k)].shape)}:
-            raise CheckpointError(
-                f"the optimizer's memory of tensor {k} in the checkpoint does not fit; was the space changed?"
-            )
+        needed = tuple(parameters[int(k)].shape) if int(k) < len(parameters) else None
+        shapes = {name: tuple(x.shape) for name, x in row.items() if isinstance(x, Tensor) and x.dim()}
+        if needed is None:
+            wrong.append(f"unexpected {k}")
+        wrong += [f"{name} of {k} is {x}, needed {needed}" for name, x in shapes.items() if x != needed is not None]
+    if wrong:
+        raise CheckpointError(f"the optimizer's memory of the checkpoint: {'; '.join(wrong)}; was the space changed?")
     whole = optimizer.state_dict()
     whole["state"] = {int(k): {name: _copied(x) for name, x in row.items()} for k, row in state.items()}
     optimizer.load_state_dict(whole)

@@ -17,11 +17,23 @@ from typing import Any, final
 
 from metanas.errors import RunError, nearest
 from metanas.run.atomic import explained, read_json, remove_leftovers, write_json
-from metanas.run.lock import Lock
+from metanas.run.lock import LOCK, Lock
 from metanas.run.names import is_name, next_name, run_path, runs_root
 from metanas.run.requests import REQUESTS, withdraw
 
 SCHEMA = 1
+OWN = (
+    "recipe.json",
+    "space.json",
+    "events.jsonl",
+    "checkpoints",
+    LOCK,
+    "result.json",
+    "architecture.json",
+    "network.safetensors",
+    "network.py",
+)
+"""What a run folder holds."""
 
 
 @final
@@ -110,12 +122,23 @@ class RunFolder:
         """Any other file of the run by its name: "network.safetensors", "architecture.json", "network.py"."""
         return self.path / name
 
+    def refuse_links(self) -> None:
+        """RunError where the folder, or anything that a run consists of, is a symbolic link.
+
+        A run may come from elsewhere: through a link in it, a resume would empty and an export would read files that
+        have nothing to do with it.
+        """
+        for path in (self.path, *(self.path / name for name in OWN)):
+            if path.is_symlink():
+                raise RunError(f"{path} is a symbolic link, which is not followed; put what it points to in its place")
+
     def lock(self) -> Lock:
         """The right to write: takes the lock, then removes what a killed writer and past requests left behind.
 
         `notes` of the lock say what was taken over and removed.  Raises RunError where the run is in use, read-only
-        or gone.
+        or gone, or where it holds symbolic links.
         """
+        self.refuse_links()
         lock = Lock.acquire(self.path)
         try:
             leftovers = (*remove_leftovers(self.path), *remove_leftovers(self.checkpoints))

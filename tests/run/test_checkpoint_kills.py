@@ -4,6 +4,7 @@ One process imports torch and forks a writer for each kill; it looks at what eve
 """
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -60,3 +61,75 @@ def test_killed_at_random_moments(tmp_path):
     assert len(report["found"]) == 10
     assert "took over the lock of pid" in report["notes"][0]
     assert len(report["files"]) == 4 and not any(name.endswith(".tmp") for name in report["files"])
+
+
+AT_EVERY_OPERATION = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from metanas.run import RunFolder
+from metanas.run.checkpoints import load, save
+
+OPERATIONS = ("open", "write", "fsync", "close", "replace", "unlink", "mkdir", "listdir")
+
+def tree(step):
+    return {"omega": torch.full((64,), float(step)), "step": step}
+
+def dies_at(last):
+    left = [last]
+    def guard(original, name):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                if name == "write":  # in the middle of it: half of the bytes are in the file
+                    original(args[0], bytes(args[1])[: len(args[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+        return call
+    for name in OPERATIONS:
+        setattr(os, name, guard(getattr(os, name), name))
+
+torch.set_num_threads(1)
+run = RunFolder.create("first", root=Path(sys.argv[1]))
+found = []
+for last in range(200):
+    for path in run.checkpoints.glob("*"):
+        path.unlink()
+    for step in (1, 2):
+        run.checkpoints.mkdir(exist_ok=True)
+        save(run.checkpoints, step, tree(step), 10 * step)
+    child = os.fork()
+    if child == 0:
+        lock = run.lock()
+        dies_at(last)
+        save(run.checkpoints, 3, tree(3), 30)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    checkpoint = load(run.checkpoints)
+    with run.lock() as lock:
+        left_behind = [note for note in lock.notes if "unfinished" in note]
+        hidden = [name for name in os.listdir(run.checkpoints) if name.startswith(".")]
+    whole = repr(checkpoint.tree) == repr(tree(checkpoint.step)) and checkpoint.event_offset == 10 * checkpoint.step
+    found.append({
+        "status": status, "step": checkpoint.step, "whole": whole, "warnings": checkpoint.warnings,
+        "removed": left_behind, "hidden": hidden,
+    })
+    if status == 0:
+        break
+print(json.dumps(found))
+"""
+
+
+def test_killed_at_every_file_operation(tmp_path):
+    """The n-th operation of a save is its last, for every n; a write ends half-way."""
+    script = [sys.executable, "-c", AT_EVERY_OPERATION, tmp_path]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *kills, last = json.loads(done.stdout)
+    assert len(kills) > 15 and all(kill["status"] == signal.SIGKILL for kill in kills)
+    assert (last["status"], last["step"]) == (0, 3)
+    steps = [kill["step"] for kill in kills]
+    assert steps == sorted(steps) and set(steps) == {2, 3}, "the commit is one moment"
+    for kill in [*kills, last]:
+        assert kill["whole"] and kill["warnings"] == [] and kill["hidden"] == [], kill
+    assert sum(bool(kill["removed"]) for kill in kills) >= 4, "the next writer removes what was half written"

@@ -79,6 +79,27 @@ def test_damage_falls_back_to_the_older_one_and_says_so(folder, suffix):
     assert load(folder).step == 2 and load(folder).warnings == ()
 
 
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_bit_in_every_byte_and_every_length(folder, suffix):
+    """Length field, header, tensors, manifest: no byte is beside the hash, and no shorter file is a whole one."""
+    save(folder, 1, {"omega": torch.ones(2)}, 0)
+    save(folder, 2, {"omega": torch.full((3,), 2.0), "lr": 0.1}, 0)
+    path = file_of(folder, 2, suffix)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(len(whole))]
+    for position in range(len(whole)):
+        for bit in range(8) if position < 10 else (position % 8, 7):
+            damaged.append(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
+    for data in damaged:
+        path.write_bytes(data)
+        found = load(folder)
+        if found.step == 2:  # only what is no part of the JSON's value: a blank between two tokens
+            assert suffix == "json" and json.loads(data) == json.loads(whole)
+        else:
+            assert found.step == 1 and len(found.warnings) == 2 and path.name in found.warnings[0]
+    assert len(damaged) > 3 * len(whole)
+
+
 def test_missing_tensors_fall_back_and_no_whole_checkpoint_is_an_error(folder):
     saved(folder, 1, 2)
     file_of(folder, 2, "safetensors").unlink()
