@@ -33,7 +33,7 @@ epochs = 5
 lr = 0.1
 lr_end = 0.01
 monitor = 1024
-refine = [{candidates = 25, epochs = 1}, {candidates = 7, epochs = 3}]
+refine = [{candidates = 25, epochs = 1}, {candidates = 5, epochs = 3}]
 """
 RANDOM_EPOCHS = 3
 
@@ -75,7 +75,7 @@ def by_search(seed: int) -> dict[str, Any]:
         pass
     start = search.derive()
     supernet_seconds = time.perf_counter() - started
-    refinement = parts.refinement(start)
+    refinement = parts.refinement(start, {name: p.detach() for name, p in search.theta.items()})
     for _ in refinement.steps():
         pass
     return {
