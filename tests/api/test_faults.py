@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,9 +33,12 @@ from metanas.errors import (
     RunError,
     SpaceError,
 )
-from metanas.run import ask
+from metanas.run import EventWriter, ask
 from metanas.run.checkpoints import load
 from metanas.space import Architecture, Edge, Graph, Node, Space, chain, from_networkx, one_of, op
+from metanas.ui import read
+from metanas.ui.plain import lines
+from metanas.ui.units import duration
 
 Quick = Callable[..., Any]
 
@@ -148,6 +152,32 @@ def test_a_cell_without_a_path_trains_and_is_said(quick: Quick) -> None:
     assert [e["level"] for e in said] == ["warning"] and "has no path from its input to its output" in said[0][
         "message"
     ]
+
+
+# Clock
+
+
+def test_a_clock_that_jumps_back(quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every look the wall clock is an hour earlier: durations are those of a clock that does not know it."""
+    looks, began = [time.time()], time.monotonic()
+
+    def earlier() -> float:
+        looks.append(looks[-1] - 3600)
+        return looks[-1]
+
+    monkeypatch.setattr(time, "time", earlier)
+    monkeypatch.setattr(EventWriter.__init__, "__kwdefaults__", {"clock": time.monotonic, "wall_clock": earlier})
+    run = stopped(quick)
+    result = run.resume(data=images)
+    spent = time.monotonic() - began
+    assert 0 < result.search_seconds < spent and 0 < result.train_seconds < spent
+    events = run.events()
+    elapsed = [event["elapsed"] for event in events]
+    assert elapsed == sorted(elapsed) and 0 <= elapsed[0] and elapsed[-1] < spent
+    assert len(looks) > 10 and events[-1]["at"] < events[0]["at"] - 9 * 3600, "the clock did jump"
+    state = read(run.path)
+    assert state.status == "finished" and state.elapsed == elapsed[-1]
+    assert lines(events[-1], state)[0].startswith(f"first: finished after {duration(elapsed[-1])}")
 
 
 # Files from elsewhere

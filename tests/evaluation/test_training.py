@@ -148,6 +148,22 @@ def test_another_network_is_refused_in_one_line(network):
     assert "\n" not in message and "another network" in message and "3/from_2/nor_conv_3x3" in message
 
 
+def test_every_misfit_of_a_checkpoint_is_listed_and_nothing_is_changed():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2))
+    training = ScratchTraining(network, Split(torch.ones(4, 1, 2, 2), torch.arange(4) % 2), Training(), seed=0)
+    before = copy.deepcopy(network.state_dict())
+    saved = {name: x + 1 for name, x in before.items() if name != "1.bias"}
+    saved |= {"1.weight": torch.ones(3, 9), "new": torch.ones(1)}
+    state = {"epoch": 1, "network": saved, "momentum": {"2.bias": torch.ones(5), "gone": torch.ones(1)}}
+    with pytest.raises(CheckpointError) as caught:
+        training.restore(state)
+    assert str(caught.value) == (
+        "the checkpoint is of another network: missing 1.bias; unexpected new; 1.weight is (3, 9), needed (3, 4); "
+        "unexpected momentum of gone; momentum of 2.bias is (5,), needed (2,); was the space changed?"
+    )
+    assert all(torch.equal(before[name], x) for name, x in network.state_dict().items()) and training.epoch == 0
+
+
 def test_global_generators_are_left_alone_and_do_not_matter(network):
     ends = []
     for seed in (1, 2):

@@ -150,3 +150,12 @@ def test_value_search_resumes_after_every_evaluation(tiny, tmp_path):
         again.restore(load(tmp_path / str(k)).tree)
         assert [repr(e) for e in again.steps()] == curve[k:]
         assert again.derive() == search.derive() and again.state() == search.state()
+
+
+def test_every_tensor_of_an_optimizer_that_does_not_fit_is_listed() -> None:
+    parameters = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    optimizer = torch.optim.Adam(parameters)
+    memory = {"0": {"exp_avg": torch.ones(3), "step": torch.tensor(1.0)}, "1": {"exp_avg": torch.ones(3)}, "7": {}}
+    with pytest.raises(CheckpointError, match=r"exp_avg of 0 is \(3,\), needed \(2,\); unexpected 7; was the space"):
+        restore_optimizer(optimizer, memory)
+    assert not optimizer.state
