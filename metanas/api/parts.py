@@ -101,7 +101,7 @@ class Parts:
             RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
                 device or the estimator does not go with.
         """
-        classes, ops = len(self.data.classes), self.handed.ops or OPS
+        outputs, ops = self.data.outputs, self.handed.ops or OPS
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller
@@ -109,10 +109,10 @@ class Parts:
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         with torch.device("meta"):
             if isinstance(controller, GradientController):
-                supernet(self.space, self.data.shape, classes, ops=ops)
+                supernet(self.space, self.data.shape, outputs, ops=ops)
             if isinstance(controller, ValueController) or self.final_space is not self.space:
                 one = self.space.sample(np.random.default_rng(0))
-                derived(self.final_space, one, self.data.shape, classes, ops=ops)
+                derived(self.final_space, one, self.data.shape, outputs, ops=ops)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
 
@@ -126,7 +126,7 @@ class Parts:
             self.final_space,
             architecture,
             shape or self.data.shape,
-            len(self.data.classes),
+            self.data.outputs,
             ops=self.handed.ops or OPS,
             seed=self.number("weights", name),
         ).to(self.device)
@@ -140,7 +140,7 @@ class Parts:
         network = supernet(
             self.space,
             self.data.shape,
-            len(self.data.classes),
+            self.data.outputs,
             ops=self.handed.ops or OPS,
             seed=self.number("weights", "supernet"),
         ).to(self.device)
@@ -193,7 +193,7 @@ class Parts:
                 self.space,
                 architecture,
                 self.data.shape,
-                len(self.data.classes),
+                self.data.outputs,
                 ops=self.handed.ops or OPS,
                 phase="scratch" if weights is None else "search",  # the supernet's weights know batch statistics
                 seed=self.number("weights", "objective"),

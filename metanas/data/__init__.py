@@ -4,15 +4,19 @@ from metanas.data.augment import Augmentation, Crop, Cutout, Flip, augmented
 from metanas.data.batches import batches, in_order, steps
 from metanas.data.load import load_data
 from metanas.data.splits import stratified
+from metanas.data.task import CLASSIFICATION, REGRESSION, Task
 from metanas.data.types import Data, Split
 
 __all__ = [
+    "CLASSIFICATION",
+    "REGRESSION",
     "Augmentation",
     "Crop",
     "Cutout",
     "Data",
     "Flip",
     "Split",
+    "Task",
     "augmented",
     "batches",
     "in_order",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metanas.data.augment import Augmentation
+from metanas.data.task import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,6 +48,7 @@ class Data:
                  `inputs = (pixels - mean) / std`
     pixels:      (lowest, highest) value of a source pixel: (0, 255) for uint8, else what the inner split holds; an
                  exported network needs it to read an ordinary image file
+    task:        what a network is asked for
 
     >>> from metanas.data import load_data
     >>> data = load_data("digits")
@@ -64,12 +66,18 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pixels: tuple[float, float]
+    task: Task = CLASSIFICATION
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one image."""
         channels, height, width = self.inner.inputs.shape[1:]
         return channels, height, width
+
+    @property
+    def outputs(self) -> int:
+        """Width of a network's output."""
+        return self.task.outputs(len(self.classes))
 
     @property
     def sizes(self) -> dict[str, int]:
