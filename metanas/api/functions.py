@@ -54,7 +54,8 @@ def search(
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
         ops: kinds of operation to makers: `{**OPS, "mine": make}`, with OPS of `metanas.network`.
-        loss: of the search, (outputs, targets) -> scalar; default: cross entropy, as in training from scratch.
+        loss: of the search, the training from scratch and the test, (outputs, targets) -> scalar, a mean over the
+            batch; default: the data's task's (cross entropy).
         run: the run folder, which must be new: a name in `runs/`, or a Path anywhere; default: a numbered name.
         view: shows the run while it works, as `metanas.ui.view_for` does; default: silence.
 

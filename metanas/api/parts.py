@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metanas.bilevel import Estimator
@@ -46,7 +45,7 @@ class Handed:
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
 
-        >>> Handed(loss=F.mse_loss).described()
+        >>> Handed(loss=nn.functional.mse_loss).described()
         {'loss': 'mse_loss'}
         """
         given = {name: getattr(self, name) for name in ("controller", "estimator", "loss")}
@@ -86,6 +85,11 @@ class Parts:
     @property
     def estimator(self) -> Estimator:
         return self.handed.estimator or make_estimator(self.recipe.search.estimator)
+
+    @property
+    def loss(self) -> Loss:
+        """Of every training and test: the user's own, or the task's."""
+        return self.handed.loss or self.data.task.loss
 
     @property
     def by_gradient(self) -> bool:
@@ -147,12 +151,13 @@ class Parts:
         return GradientSearch(
             self.space,
             network,
-            meta_network(network, loss=self.handed.loss or F.cross_entropy, precision=self.recipe.precision),
+            meta_network(network, loss=self.loss, precision=self.recipe.precision),
             self.estimator,
             controller,
             self.data,
             make_schedule(self.recipe),
             seed=self.recipe.seed,
+            loss=self.handed.loss,
         )
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
@@ -204,4 +209,4 @@ class Parts:
 
         section = self.recipe.evaluation
         training = make_training(section, lr=lr or section.lr, precision=self.recipe.precision)
-        return short_training(build, self.data, training, seed=self.number("objective"))
+        return short_training(build, self.data, training, seed=self.number("objective"), loss=self.loss)

@@ -185,6 +185,7 @@ class Session:
             make_training(parts.recipe.evaluation, precision=parts.recipe.precision),
             seed=parts.number("training"),
             augment=parts.data.augment,
+            loss=parts.loss,
         )
         if state is not None:
             training.restore(state)
@@ -198,7 +199,7 @@ class Session:
                 raise
             # A baseline that cannot be trained is no reason to lose the result: it is tested with the weights it has.
             self.recorder.say(f"{name}: {error}", "warning")
-        tested, price = score(network, parts.data.test), cost(network, parts.data.shape)
+        tested, price = score(network, parts.data.test, loss=parts.loss), cost(network, parts.data.shape)
         facts = {
             "network": name,
             "key": architecture.key,

@@ -252,7 +252,12 @@ def score(network: nn.Module, split: Split, *, loss: Loss = F.cross_entropy) -> 
 
 
 def short_training(
-    build: Callable[[Architecture], nn.Module], data: Data, settings: Training, *, seed: int
+    build: Callable[[Architecture], nn.Module],
+    data: Data,
+    settings: Training,
+    *,
+    seed: int,
+    loss: Loss = F.cross_entropy,
 ) -> Callable[[Architecture, int], float]:
     """An objective: minus the mean loss on the outer split of a network trained from scratch on the inner split.
 
@@ -262,17 +267,18 @@ def short_training(
     Args:
         build: architecture -> network on the data's device.
         settings: of the training, but for the number of epochs, which is the objective's second argument.
+        loss: of the training and of the outer split, a mean over the batch.
     """
 
     def objective(architecture: Architecture, epochs: int) -> float:
         network = build(architecture)
         once = replace(settings, epochs=epochs, warmup=0)
-        training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment)
+        training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, loss=loss)
         try:
             for _ in training.epochs():
                 pass
         except DivergedError:
             return math.nan
-        return -score(network, data.outer).loss
+        return -score(network, data.outer, loss=loss).loss
 
     return objective

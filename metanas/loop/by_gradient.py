@@ -16,7 +16,7 @@ from `state()` goes on bit for bit as if it had not stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -55,6 +55,7 @@ class GradientSearch:
         data: inner and outer split.
         schedule: how the weights are trained.
         seed: of everything that is drawn.
+        loss: that `score` gives, a mean over the batch; None: cross entropy.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`).
@@ -73,9 +74,11 @@ class GradientSearch:
         schedule: Schedule,
         *,
         seed: int,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
+        self.loss = loss
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self.relaxed = Relaxed(controller, controller.start(space, generator=seeded(seed, "omega")), data.device)
@@ -212,7 +215,7 @@ class GradientSearch:
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
-        """(cross-entropy, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer
+        """(loss, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer
         split.
         """
         outer = self.data.outer
@@ -222,7 +225,10 @@ class GradientSearch:
         rows = zip(outer.inputs[:count].tensor_split(parts), outer.targets[:count].tensor_split(parts), strict=True)
         for inputs, targets in rows:
             outputs = self.network(inputs, mix=mix)
-            loss = loss + F.cross_entropy(outputs, targets, reduction="sum")
+            if self.loss is None:
+                loss = loss + F.cross_entropy(outputs, targets, reduction="sum")
+            else:
+                loss = loss + self.loss(outputs, targets) * len(targets)
             correct = correct + (outputs.argmax(-1) == targets).sum()
         return float(loss) / count, float(correct) / count
 

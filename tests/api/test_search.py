@@ -366,3 +366,10 @@ def test_a_baseline_that_diverges_does_not_cost_the_result(quick: Quick, monkeyp
     monkeypatch.setattr(ScratchTraining, "epochs", lambda self: (_ for _ in ()).throw(DivergedError("lost")))
     with pytest.raises(DivergedError, match="lost"):
         quick(run="unlucky")
+
+
+def test_an_own_loss_is_that_of_the_test_too(quick: Quick) -> None:
+    def shifted(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs, targets) + 100
+
+    assert quick(loss=shifted).found.test_loss > 100
