@@ -11,6 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: what fails here fails everywhere, and a slow machine fails nothing.
+settings.register_profile("steady", derandomize=True, deadline=None)
+# What looks for more: HYPOTHESIS_PROFILE=wide make test ARGS="tests/ui"
+settings.register_profile("wide", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 # Two workers on two cores: one thread each, or the OpenMP threads of one wait, spinning, for the core of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

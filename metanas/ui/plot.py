@@ -112,8 +112,14 @@ def plot(
 ) -> list[Text]:
     """`height` rows of `width` letters with all series between `low` and `high`; a later series is drawn on top.
 
-    Where two series share a letter, the letter has the dots of both and the colour of the later one.
+    Where two series share a letter, the letter has the dots of both and the colour of the later one. Without a column
+    or a row there is nothing to draw: the rows are empty.
+
+    >>> plot([Series("loss", [1.0], "", ".", joined=False)], 0, 2, low=0.0, high=1.0)
+    [<text '' []>, <text '' []>]
     """
+    if width < 1 or height < 1:
+        return [Text(no_wrap=True) for _ in range(height)]
     across, down = (1, 1) if ascii_only else (2, 4)
     dots: list[list[int]] = [[0] * width for _ in range(height)]
     marks = [[(" ", "")] * width for _ in range(height)]

@@ -6,6 +6,7 @@ import math
 from functools import reduce
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,14 @@ def test_whatever_a_log_holds_every_view_can_show_it(
     assert all(line.cell_len <= width and line.plain.isprintable() for line in drawn)
     assert not ascii_only or all(line.plain.isascii() for line in drawn)
     assert height is None or len(drawn) <= height
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("width", range(1, 20))
+def test_curves_in_a_terminal_of_hardly_a_column(width: int, ascii_only: bool) -> None:
+    state = folded([{"kind": "value", "step": 0, "value": 0, "budget": 2}])
+    drawn = sheet(state, Paper(width=width, height=None, now=5.0, ascii_only=ascii_only))
+    assert drawn and all(line.cell_len <= width for line in drawn)
 
 
 def test_numbers_beyond_a_float_are_absent() -> None:

@@ -19,13 +19,14 @@ from metanas.ui.units import loss, percent
 NATURAL, HIGHEST = 7, 12  # rows of a plot where the height is free, and at most
 AXIS = 7  # cells left of a plot, for the numbers of its axis
 BESIDE = 90  # from this width on, two plots stand side by side
+NARROW = AXIS + 8  # below this width there is no room for a plot
 
 Show = Callable[[float | None], str]
 Chart = tuple[str, Show, tuple[Series, ...]]
 
 
 def curves(state: RunState, paper: Paper) -> list[Text]:
-    """A headline, then plots in the height that is left, or one sparkline per curve where it is too low for plots."""
+    """A headline, then plots in the height that is left, or one sparkline per curve where there is no room for them."""
     charts = [chart for chart in _charts(state) if any(finite(one.values) for one in chart[2])]
     if not charts:
         return []
@@ -34,7 +35,7 @@ def curves(state: RunState, paper: Paper) -> list[Text]:
     beside = paper.width >= BESIDE and len(charts) > 1
     if not beside and len(charts) > 1:
         rows = min((paper.height - 3) // 2, HIGHEST) if paper.height is not None else rows
-    if rows < 4:
+    if rows < 4 or paper.width < NARROW:
         return paper.rows([title, *_sparklines(charts, paper)])
     if not beside:
         return paper.rows([title, *(line for chart in charts for line in _drawn(chart, paper.width, rows, paper))])
