@@ -115,8 +115,8 @@ def plot(
     Where two series share a letter, the letter has the dots of both and the colour of the later one. Without a column
     or a row there is nothing to draw: the rows are empty.
 
-    >>> plot([Series("loss", [1.0], "", ".", joined=False)], 0, 2, low=0.0, high=1.0)
-    [<text '' []>, <text '' []>]
+    >>> [row.plain for row in plot([Series("loss", [1.0], "", ".", joined=False)], 0, 2, low=0.0, high=1.0)]
+    ['', '']
     """
     if width < 1 or height < 1:
         return [Text(no_wrap=True) for _ in range(height)]
