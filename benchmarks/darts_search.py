@@ -64,7 +64,7 @@ def main() -> None:
             r = step.report
             print(
                 f"epoch {r.epoch}: {time.perf_counter() - started:.0f} s, inner loss {r.inner_loss:.3f}, "
-                f"outer accuracy {r.outer_accuracy:.1%}, entropy {r.entropy:.3f}",
+                f"outer accuracy {r.outer_score:.1%}, entropy {r.entropy:.3f}",
                 flush=True,
             )
             started = time.perf_counter()

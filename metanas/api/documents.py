@@ -17,7 +17,7 @@ import torch
 
 from metanas import __version__
 from metanas.api.parts import Parts
-from metanas.data import Data
+from metanas.data import CLASSIFICATION, Data
 from metanas.errors import RecipeError, RunError
 from metanas.recipe import Recipe, override, read
 from metanas.run import RunFolder, dump_json, parse_json
@@ -26,6 +26,7 @@ from metanas.space import Space, space_from_json, space_to_json
 SCHEMA = 1
 FREE = ("device", "threads", "checkpoint_seconds")
 """What of a recipe may change on the way: where and how often, not what. The first two may cost bit-exactness."""
+HANDED_FACTS = ("fingerprint", "classes", "shape", "sizes", "augment", "task")
 KEYS = ("recipe", "data", "handed", "versions")
 
 
@@ -55,6 +56,7 @@ def document_of(parts: Parts) -> dict[str, Any]:
         "recipe": parts.recipe.to_json(),
         "data": facts_of(parts.data),
         "handed": parts.handed.described(),
+        "metric": parts.task.metric_name,
         "final_space": None if same else space_to_json(parts.final_space),
     }
     dump_json(document)
@@ -97,6 +99,7 @@ def facts_of(data: Data) -> dict[str, Any]:
         "std": list(data.std),
         "pixels": list(data.pixels),
         "augment": [str(a) for a in data.augment],
+        "task": data.task.name,
     }
 
 
@@ -110,7 +113,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
                 **recipe,
                 "space.json": _space_identity(parts.space),
                 "final_space": None if parts.final_space is parts.space else _space_identity(parts.final_space),
-                "data handed over": {k: facts[k] for k in ("fingerprint", "classes", "shape", "sizes", "augment")},
+                "data handed over": {k: facts[k] for k in HANDED_FACTS},
                 "handed": parts.handed.described(),
             }
         )
@@ -142,6 +145,8 @@ def _with_defaults(identity: Any) -> Any:
     if not isinstance(identity, dict):
         return identity
     whole = dict(identity)
+    if isinstance(facts := whole.get("data handed over"), dict):
+        whole["data handed over"] = {"task": CLASSIFICATION.name, **facts}
     for name, default in Recipe().to_json().items():
         if name not in FREE:
             found = whole.get(name, default)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
-from metanas.api.parts import Handed, Loss, Parts
+from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
@@ -39,6 +39,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
+    metric: Metric | None = None,
     run: str | Path | None = None,
     view: View | None = None,
 ) -> Result:
@@ -55,12 +56,15 @@ def search(
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
         ops: kinds of operation to makers: `{**OPS, "mine": make}`, with OPS of `metanas.network`.
         loss: of the search, the training from scratch and the test, (outputs, targets) -> scalar, a mean over the
-            batch; default: the data's task's (cross entropy).
+            batch; default: the data's task's (cross entropy, or the squared error of a regression).
+        metric: what networks are judged by, (outputs, targets) -> scalar, larger is better; given a whole split at once
+            in a test, and batches in a training (nan where it is not defined). Named by its `__name__`. Default: the
+            data's task's (accuracy, or R2).
         run: the run folder, which must be new: a name in `runs/`, or a Path anywhere; default: a numbered name.
         view: shows the run while it works, as `metanas.ui.view_for` does; default: silence.
 
     Returns:
-        The architecture found, its accuracy beside random ones, and the network.
+        The architecture found, its test score beside random ones, and the network.
 
     Raises:
         RecipeError, SpaceError, DataError, RunError: before any training, in one line.
@@ -81,6 +85,7 @@ def search(
         estimator=None if isinstance(estimator, str) else estimator,
         ops=ops,
         loss=loss,
+        metric=metric,
     )
     changes: dict[str, Any] = {"search.epochs": epochs, "seed": seed, "device": device}
     changes["search.controller"], changes["search.options"] = _words_for(controller, named)
@@ -104,6 +109,7 @@ def resume(
     estimator: Estimator | None = None,
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
+    metric: Metric | None = None,
     device: str | None = None,
     view: View | None = None,
 ) -> Result:
@@ -113,7 +119,8 @@ def resume(
 
     Args:
         run: a name in `runs/`, or a Path.
-        data, controller, estimator, ops, loss: what the run was started with, where that were objects and not names.
+        data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
+            names.
         device: another device; then the result is not bit-exact.
 
     Raises:
@@ -124,7 +131,7 @@ def resume(
     document = read_document(folder)
     if summarise(folder.path).status == "finished":
         return result_of(folder, ops)
-    handed = Handed(controller, estimator, ops, loss)
+    handed = Handed(controller, estimator, ops, loss, metric)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
     missing = [name for name in document["handed"] if name not in handed.described()]
     missing += ["data"] if recipe.data.source is None and data is None else []

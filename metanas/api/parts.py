@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller, GradientController, ValueController
-from metanas.data import Data
+from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import RecipeError
 from metanas.evaluation import short_training
@@ -31,6 +31,7 @@ from metanas.recipe.tables import (
 from metanas.space import Architecture, Space
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Metric = Callable[[Tensor, Tensor], Tensor | float]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Handed:
     estimator: Estimator | None = None
     ops: Mapping[str, Maker] | None = None
     loss: Loss | None = None
+    metric: Metric | None = None
 
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
@@ -48,7 +50,7 @@ class Handed:
         >>> Handed(loss=nn.functional.mse_loss).described()
         {'loss': 'mse_loss'}
         """
-        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss")}
+        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric")}
         words = {name: _describe(value) for name, value in given.items() if value is not None}
         return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
 
@@ -61,6 +63,15 @@ def _describe(value: object) -> str:
     if is_dataclass(value):
         return repr(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def name_of(metric: Metric) -> str:
+    """What a metric of the user's is called: its `__name__`, or its class's.
+
+    >>> name_of(nn.functional.mse_loss), name_of(nn.MSELoss())
+    ('mse_loss', 'MSELoss')
+    """
+    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,14 @@ class Parts:
         return self.handed.estimator or make_estimator(self.recipe.search.estimator)
 
     @property
-    def loss(self) -> Loss:
-        """Of every training and test: the user's own, or the task's."""
-        return self.handed.loss or self.data.task.loss
+    def task(self) -> Task:
+        """The data's, with the user's own loss and metric, of every training and test."""
+        task, own = self.data.task, self.handed
+        if own.loss is not None:
+            task = replace(task, loss=own.loss)
+        if own.metric is not None:
+            task = replace(task, metric=own.metric, metric_name=name_of(own.metric))
+        return task
 
     @property
     def by_gradient(self) -> bool:
@@ -151,13 +167,13 @@ class Parts:
         return GradientSearch(
             self.space,
             network,
-            meta_network(network, loss=self.loss, precision=self.recipe.precision),
+            meta_network(network, loss=self.task.loss, precision=self.recipe.precision),
             self.estimator,
             controller,
             self.data,
             make_schedule(self.recipe),
             seed=self.recipe.seed,
-            loss=self.handed.loss,
+            task=self.task,
         )
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
@@ -209,4 +225,4 @@ class Parts:
 
         section = self.recipe.evaluation
         training = make_training(section, lr=lr or section.lr, precision=self.recipe.precision)
-        return short_training(build, self.data, training, seed=self.number("objective"), loss=self.loss)
+        return short_training(build, self.data, training, seed=self.number("objective"), task=self.task)

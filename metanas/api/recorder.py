@@ -78,8 +78,8 @@ class Recorder:
             step=step,
             inner_loss=report.inner_loss,
             outer_loss=report.outer_loss,
-            outer_accuracy=report.outer_accuracy,
-            derived_accuracy=report.derived_accuracy,
+            outer_score=report.outer_score,
+            derived_score=report.derived_score,
             gap=report.gap,
             entropy=report.entropy,
             lr=report.lr,
@@ -110,7 +110,7 @@ class Recorder:
             epoch=epoch.epoch,
             epochs=epoch.epochs,
             loss=epoch.loss,
-            accuracy=epoch.accuracy,
+            score=epoch.score,
         )
 
     def network(self, row: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metanas.api.documents import read_document, read_spaces
 from metanas.errors import RunError
@@ -15,15 +15,17 @@ from metanas.network import OPS, Maker, Network, derived
 from metanas.run import RunFolder, summarise
 from metanas.space import Architecture, Space
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained from scratch and tested once. Accuracy 0 to 1; the loss is nan where it is not finite;
-    costs as in `metanas.evaluation.Cost`.
+    """A network that was trained from scratch and tested once: `test_score` is the run's metric (accuracy: 0 to 1); it
+    and the loss are nan where they are not finite; costs as in `metanas.evaluation.Cost`.
     """
 
     architecture: Architecture
-    test_accuracy: float
+    test_score: float
     test_loss: float
     parameters: int
     multiply_adds: int
@@ -33,11 +35,15 @@ class Trained:
         """From a row of a result's data."""
         return cls(
             Architecture.from_json(row["architecture"], row.get("key")),
-            row["test_accuracy"],
-            math.nan if row["test_loss"] is None else row["test_loss"],
+            _number(row["test_score"] if "test_score" in row else row["test_accuracy"]),  # as it was called before
+            _number(row["test_loss"]),
             row["parameters"],
             row["multiply_adds"],
         )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,25 +67,47 @@ class Result:
     shape: tuple[int, ...]
     search_seconds: float
     train_seconds: float
+    metric: str
 
     @property
     def architecture(self) -> Architecture:
         return self.found.architecture
 
     @property
+    def test_score(self) -> float:
+        """The metric of the derived network on the test split."""
+        return self.found.test_score
+
+    @property
+    def random_score(self) -> float | None:
+        """The mean metric of the random networks on the test split; None where there are none."""
+        return sum(r.test_score for r in self.random) / len(self.random) if self.random else None
+
+    @property
     def test_accuracy(self) -> float:
-        return self.found.test_accuracy
+        """`test_score`, where the metric is accuracy. AttributeError where it is another."""
+        return self._accuracy("test", self.test_score)
 
     @property
     def random_accuracy(self) -> float | None:
-        """The mean test accuracy of the random networks; None where there are none."""
-        return sum(r.test_accuracy for r in self.random) / len(self.random) if self.random else None
+        """`random_score`, where the metric is accuracy. AttributeError where it is another."""
+        return self._accuracy("random", self.random_score)
+
+    def _accuracy(self, which: str, score: T) -> T:
+        if self.metric != "accuracy":
+            raise AttributeError(f"the run's metric is {self.metric}, not accuracy; use {which}_score")
+        return score
 
     def __str__(self) -> str:
-        beside = "" if self.random_accuracy is None else f" (random networks {self.random_accuracy:.2%})"
+        beside = "" if self.random_score is None else f" (random networks {self.shown(self.random_score)})"
         return (
-            f"{self.architecture}: test accuracy {self.test_accuracy:.2%}{beside}, {self.found.parameters:,} parameters"
+            f"{self.architecture}: test {self.metric} {self.shown(self.test_score)}{beside}, "
+            f"{self.found.parameters:,} parameters"
         )
+
+    def shown(self, score: float) -> str:
+        """A score as it is printed: an accuracy in per cent."""
+        return f"{score:.2%}" if self.metric == "accuracy" else f"{score:.4f}"
 
 
 def make_result(
@@ -89,7 +117,7 @@ def make_result(
     facts = document["data"]
     found = Trained.of(data)
     _, space = read_spaces(folder, document)
-    network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]), ops=ops)
+    network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]) or 1, ops=ops)
     load_weights(network, folder.file("network.safetensors"))
     return Result(
         found=found,
@@ -104,6 +132,7 @@ def make_result(
         shape=tuple(facts["shape"]),
         search_seconds=data["search_seconds"],
         train_seconds=data["train_seconds"],
+        metric=data.get("metric", "accuracy"),
     )
 
 

@@ -185,7 +185,7 @@ class Session:
             make_training(parts.recipe.evaluation, precision=parts.recipe.precision),
             seed=parts.number("training"),
             augment=parts.data.augment,
-            loss=parts.loss,
+            task=parts.task,
         )
         if state is not None:
             training.restore(state)
@@ -199,12 +199,12 @@ class Session:
                 raise
             # A baseline that cannot be trained is no reason to lose the result: it is tested with the weights it has.
             self.recorder.say(f"{name}: {error}", "warning")
-        tested, price = score(network, parts.data.test, loss=parts.loss), cost(network, parts.data.shape)
+        tested, price = score(network, parts.data.test, task=parts.task), cost(network, parts.data.shape)
         facts = {
             "network": name,
             "key": architecture.key,
             "architecture": architecture.to_json(),
-            "test_accuracy": tested.accuracy,
+            "test_score": tested.score,
             "test_loss": tested.loss,
             "parameters": price.parameters,
             "multiply_adds": price.multiply_adds,
@@ -221,6 +221,7 @@ class Session:
         return {
             "schema": SCHEMA,
             "metanas": __version__,
+            "metric": self.parts.task.metric_name,
             **derived,
             "random": others,
             "search_seconds": self.search_seconds,

@@ -245,11 +245,11 @@ def _view(plain: bool) -> Any:
 
 
 def _print_result(result: Any) -> None:
-    beside = "" if result.random_accuracy is None else f", random networks {result.random_accuracy:.2%}"
+    beside = "" if result.random_score is None else f", random networks {result.shown(result.random_score)}"
     files = [
         name for name in ("network.py", "network.safetensors", "architecture.json") if (result.run / name).exists()
     ]
     put(f"found     {result.architecture}")
-    put(f"accuracy  {result.test_accuracy:.2%} on test{beside}")
+    put(f"{result.metric:<8}  {result.shown(result.test_score)} on test{beside}")
     put(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
     put(f"files     {result.run}/{', '.join(files)}")

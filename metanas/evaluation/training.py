@@ -15,23 +15,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metanas.bilevel import torch_step
-from metanas.data import Augmentation, Data, Split, batches, in_order, steps
+from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, in_order, steps
 from metanas.errors import CheckpointError, DivergedError
 from metanas.network import Precision, computed_in
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture
 
 TEST_BATCH = 512
-
-Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(outputs (batch, classes), targets (batch,)) -> scalar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +68,23 @@ class Training:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a training, counted from 1: the mean loss and the accuracy (0 to 1) on the augmented training
-    batches, those left out aside.
+    """One epoch of a training, counted from 1: the means, over the augmented training batches, of the loss and of the
+    task's metric; batches that were left out, and those on which the metric is not finite, aside. `score` is None where
+    there is none.
     """
 
     epoch: int
     epochs: int
     loss: float
-    accuracy: float
+    score: float | None
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss and accuracy (0 to 1) on a split."""
+    """The mean loss on a split, and the task's metric of the whole of it (accuracy: 0 to 1)."""
 
     loss: float
-    accuracy: float
+    score: float
 
 
 class ScratchTraining:
@@ -98,7 +95,7 @@ class ScratchTraining:
         train: the split to train on (`data.train`, or `data.inner` for an objective that is judged on `data.outer`).
         augment: what training batches go through.
         seed: of the order of the examples and of the augmentation.
-        loss: of the task, on outputs and targets; a mean over the batch.
+        task: whose loss is minimised, and whose metric is reported.
 
     Raises:
         ValueError: the network has no parameters (torch's own).
@@ -112,10 +109,10 @@ class ScratchTraining:
         *,
         seed: int,
         augment: Sequence[Augmentation] = (),
-        loss: Loss = F.cross_entropy,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.network, self.split, self.settings, self.seed = network, train, settings, seed
-        self.augment, self.loss = tuple(augment), loss
+        self.augment, self.task = tuple(augment), task
         self.epoch = 0
         self.per_epoch = steps(train, settings.batch_size)
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -138,35 +135,38 @@ class ScratchTraining:
                 output is not finite.
         """
         while self.epoch < self.settings.epochs:
-            loss, accuracy, seen = self._run().tolist()
+            loss, seen, score, scored = self._run().tolist()
             if not seen:
                 self._give_up()
             self.epoch += 1
-            yield Epoch(self.epoch, self.settings.epochs, loss / seen, accuracy / seen)
+            yield Epoch(self.epoch, self.settings.epochs, loss / seen, score / scored if scored else None)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.settings.batch_size
         return batches(self.split, size, seed=self.seed, epoch=self.epoch, stream="train", augment=self.augment)
 
     def _run(self) -> Tensor:
-        """One epoch; sums over the examples of its finite steps: (loss, correct, examples)."""
+        """One epoch; sums over the examples of its finite steps: (loss, examples, metric, examples that have one)."""
         self.network.train()
-        sums = torch.zeros(3, device=self.split.targets.device)
+        sums = torch.zeros(4, device=self.split.targets.device)
         for k, (inputs, targets) in enumerate(self._batches(), self.epoch * self.per_epoch):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(k, self.per_epoch)
             statistics = torch._foreach_clone(self.statistics) if self.statistics else []
             outputs = computed_in(self.settings.precision, self.network, inputs)
-            loss = self.loss(outputs, targets)
+            loss = self.task.loss(outputs, targets)
             gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
             skipped = self.step.report.skipped
             good = self.step.apply(gradients, loss.detach()).skipped == skipped
             for now, before in zip(self.statistics, statistics, strict=True):
                 now.copy_(torch.where(good, now, before))
             with torch.no_grad():
-                correct = (outputs.argmax(-1) == targets).sum()
-                row = torch.stack([loss * len(targets), correct, good.new_ones(()) * len(targets)])
-                sums += torch.where(good, row, 0.0)
+                metric = torch.as_tensor(self.task.metric(outputs, targets), device=sums.device).float()
+                row, there = (
+                    torch.stack([loss, torch.ones_like(loss), metric, torch.ones_like(metric)]),
+                    metric.isfinite(),
+                )
+                sums += torch.where(torch.stack([good, good, good & there, good & there]), row, 0.0) * len(targets)
         return sums
 
     def _give_up(self) -> None:
@@ -232,23 +232,21 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def score(network: nn.Module, split: Split, *, loss: Loss = F.cross_entropy) -> Score:
-    """Mean loss and accuracy of a network on a split, in evaluation mode; its modes are left as they were.
+def score(network: nn.Module, split: Split, *, task: Task = CLASSIFICATION) -> Score:
+    """Mean loss and metric of a network on a split, in evaluation mode; its modes are left as they were.
 
     Args:
-        loss: of the task, on outputs and targets; a mean over the batch.
+        task: its loss is a mean over batches; its metric is taken once, of all outputs.
 
-    >>> score(nn.Identity(), Split(torch.tensor([[0.0, 9.0], [0.0, 9.0]]), torch.tensor([1, 0]))).accuracy
+    >>> score(nn.Identity(), Split(torch.tensor([[0.0, 9.0], [0.0, 9.0]]), torch.tensor([1, 0]))).score
     0.5
     """
-    sums = torch.zeros(2, device=split.targets.device)
+    total, rows = torch.zeros((), device=split.targets.device), []
     with evaluating(network):
         for inputs, targets in in_order(split, TEST_BATCH):
-            outputs = network(inputs)
-            correct = (outputs.argmax(-1) == targets).sum()
-            sums += torch.stack([loss(outputs, targets) * len(targets), correct])
-    total, right = sums.tolist()
-    return Score(total / len(split), right / len(split))
+            rows.append(network(inputs))
+            total += task.loss(rows[-1], targets) * len(targets)
+    return Score(float(total) / len(split), float(task.metric(torch.cat(rows), split.targets)))
 
 
 def short_training(
@@ -257,7 +255,7 @@ def short_training(
     settings: Training,
     *,
     seed: int,
-    loss: Loss = F.cross_entropy,
+    task: Task | None = None,
 ) -> Callable[[Architecture, int], float]:
     """An objective: minus the mean loss on the outer split of a network trained from scratch on the inner split.
 
@@ -267,18 +265,19 @@ def short_training(
     Args:
         build: architecture -> network on the data's device.
         settings: of the training, but for the number of epochs, which is the objective's second argument.
-        loss: of the training and of the outer split, a mean over the batch.
+        task: whose loss it is; None: the data's.
     """
+    task = task or data.task
 
     def objective(architecture: Architecture, epochs: int) -> float:
         network = build(architecture)
         once = replace(settings, epochs=epochs, warmup=0)
-        training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, loss=loss)
+        training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, task=task)
         try:
             for _ in training.epochs():
                 pass
         except DivergedError:
             return math.nan
-        return -score(network, data.outer, loss=loss).loss
+        return -score(network, data.outer, task=task).loss
 
     return objective

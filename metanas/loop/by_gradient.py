@@ -16,18 +16,17 @@ from `state()` goes on bit for bit as if it had not stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, memory_of, solve, train
 from metanas.controllers import GradientController
-from metanas.data import Data, batches, steps
+from metanas.data import Data, Task, batches, steps
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
 from metanas.loop.relaxed import Relaxed
@@ -55,7 +54,7 @@ class GradientSearch:
         data: inner and outer split.
         schedule: how the weights are trained.
         seed: of everything that is drawn.
-        loss: that `score` gives, a mean over the batch; None: cross entropy.
+        task: whose loss and metric `score` gives; None: the data's.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`).
@@ -74,11 +73,11 @@ class GradientSearch:
         schedule: Schedule,
         *,
         seed: int,
-        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        task: Task | None = None,
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
-        self.loss = loss
+        self.task = task or data.task
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self.relaxed = Relaxed(controller, controller.start(space, generator=seeded(seed, "omega")), data.device)
@@ -187,16 +186,14 @@ class GradientSearch:
         weights = self.controller.expected(self.relaxed.omega)
         architecture = self.controller.preview(self.space, self.relaxed.omega)
         mixed_loss, mixed = self.score(weights)
-        loss, accuracy = (
-            (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
-        )
+        loss, derived = (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
         return Report(
             epoch=epoch + 1,
             epochs=self.schedule.epochs,
             inner_loss=inner / n_inner if n_inner else None,
             outer_loss=outer / n_outer if n_outer else None,
-            outer_accuracy=mixed,
-            derived_accuracy=accuracy,
+            outer_score=mixed,
+            derived_score=derived,
             gap=None if loss is None else loss - mixed_loss,
             entropy=entropy(weights),
             lr=self.schedule.rate(epoch),
@@ -215,22 +212,14 @@ class GradientSearch:
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
-        """(loss, accuracy) of the supernet at a mix, on the first `schedule.monitor` examples of the outer
-        split.
-        """
+        """(mean loss, metric) of the supernet at a mix, on the first `schedule.monitor` examples of the outer split."""
         outer = self.data.outer
         count = min(self.schedule.monitor, len(outer))
         parts = -(-count // MONITOR_BATCH)  # of nearly equal size: a norm takes its statistics from each
-        loss = correct = torch.zeros((), device=self.data.device)
-        rows = zip(outer.inputs[:count].tensor_split(parts), outer.targets[:count].tensor_split(parts), strict=True)
-        for inputs, targets in rows:
-            outputs = self.network(inputs, mix=mix)
-            if self.loss is None:
-                loss = loss + F.cross_entropy(outputs, targets, reduction="sum")
-            else:
-                loss = loss + self.loss(outputs, targets) * len(targets)
-            correct = correct + (outputs.argmax(-1) == targets).sum()
-        return float(loss) / count, float(correct) / count
+        outputs = [self.network(inputs, mix=mix) for inputs in outer.inputs[:count].tensor_split(parts)]
+        targets = outer.targets[:count].tensor_split(parts)
+        losses = [self.task.loss(x, y) * len(y) for x, y in zip(outputs, targets, strict=True)]
+        return float(torch.stack(losses).sum()) / count, float(self.task.metric(torch.cat(outputs), torch.cat(targets)))
 
     def _give_up_if_lost(self) -> None:
         lost = int(self.lost)

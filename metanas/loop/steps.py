@@ -13,10 +13,10 @@ from metanas.space import Architecture
 @dataclass(frozen=True)
 class Report:
     """Where the search stands at the end of an epoch, counted from 1. Losses are means over the epoch's steps that
-    had a finite one; accuracies 0 to 1.
+    had a finite one; scores are the task's metric (accuracy: 0 to 1).
 
-    `outer_accuracy` and `derived_accuracy` are those of the mixture and of the derived architecture with the weights of
-    the supernet, on the same examples of the outer split; `gap` is the derived one's cross-entropy minus the mixture's:
+    `outer_score` and `derived_score` are those of the mixture and of the derived architecture with the weights of
+    the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus the mixture's:
     what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
     where all candidates weigh the same.
 
@@ -29,8 +29,8 @@ class Report:
     epochs: int
     inner_loss: float | None
     outer_loss: float | None
-    outer_accuracy: float
-    derived_accuracy: float | None
+    outer_score: float
+    derived_score: float | None
     gap: float | None
     entropy: float
     lr: float

@@ -45,8 +45,8 @@ class RunFolder:
     >>> with tempfile.TemporaryDirectory() as root:
     ...     run = RunFolder.create("first", root=Path(root))
     ...     with run.lock() as lock:
-    ...         run.write_result({"schema": 1, "test_accuracy": 0.99})
-    ...     run.name, run.read_result()["test_accuracy"]
+    ...         run.write_result({"schema": 1, "test_score": 0.99})
+    ...     run.name, run.read_result()["test_score"]
     ('first', 0.99)
     """
 

@@ -27,7 +27,8 @@ class RunSummary:
     """One line about a run; None where the run does not say.
 
     `status` is "new", "running", "running on HOST" (not this one), "finished", "interrupted" (asked to stop), "failed",
-    "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work.
+    "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work; `test_score` is
+    what `metric` names (an accuracy: 0 to 1).
     """
 
     name: str
@@ -42,7 +43,8 @@ class RunSummary:
     step: int | None = None
     elapsed: float | None = None
     key: str | None = None
-    test_accuracy: float | None = None
+    metric: str | None = None
+    test_score: float | None = None
 
 
 def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
@@ -89,7 +91,8 @@ def summarise(path: Path) -> RunSummary:
         step=_whole(result.get("steps"), *_last(events, "step")),
         elapsed=_number(*_last(events, "elapsed")),
         key=_text(result.get("key"), *_last(events, "key", only="epoch")),
-        test_accuracy=_number(result.get("test_accuracy")),
+        metric=_text(result.get("metric"), "accuracy"),
+        test_score=_number(result.get("test_score"), result.get("test_accuracy")),  # as it was called before
     )
 
 

@@ -40,12 +40,17 @@ def as_number(value: object) -> float | None:
         return None
 
 
-def number(record: Record, name: str) -> float | None:
+def number(record: Record, name: str, formerly: str = "") -> float | None:
     """A number; `<name>_is` tells which one where JSON could not (nan, inf, -inf).
 
-    >>> number({"loss": None, "loss_is": "inf"}, "loss")
-    inf
+    Args:
+        formerly: what older versions called it.
+
+    >>> number({"loss": None, "loss_is": "inf"}, "loss"), number({"accuracy": 0.5}, "score", "accuracy")
+    (inf, 0.5)
     """
+    if formerly and name not in record:
+        return number(record, formerly)
     value = record.get(name)
     if value is None:
         reason = record.get(f"{name}_is")

@@ -20,7 +20,7 @@ from metanas.ui.fields import Record, string
 from metanas.ui.follow import Follower
 from metanas.ui.state import UNDER_WAY, RunState, status_at
 from metanas.ui.text import inert
-from metanas.ui.units import count, duration, loss, percent
+from metanas.ui.units import count, duration, loss, score
 
 PERIOD = 0.25  # seconds between two looks at the folder
 
@@ -50,8 +50,8 @@ def _epoch(event: Record, state: RunState) -> list[str]:
     total = str(state.epochs or "?")
     parts = [f"epoch {last.epoch:>{len(total)}}/{total}", f"{duration(state.elapsed):>7}"]
     for name in ("inner", "outer"):
-        accuracy = getattr(last, f"{name}_accuracy")
-        shown = "" if accuracy is None else f" {percent(accuracy):>6}"
+        found = getattr(last, f"{name}_score")
+        shown = "" if found is None else f" {score(found, state.metric):>6}"
         parts.append(f"{name} loss {loss(getattr(last, f'{name}_loss')):>6}{shown}")
     if last.entropy is not None:
         parts.append(f"entropy {loss(last.entropy)}")
@@ -83,7 +83,7 @@ def _network(event: Record, state: RunState) -> list[str]:
     if net is None:
         return []
     return [
-        f"{net.network}: test accuracy {percent(net.test_accuracy)}, test loss {loss(net.test_loss)}, "
+        f"{net.network}: test {state.metric} {score(net.test_score, state.metric)}, test loss {loss(net.test_loss)}, "
         f"{count(net.parameters)} parameters, {count(net.multiply_adds)} multiply-adds  {net.key or ''}".rstrip()
     ]
 

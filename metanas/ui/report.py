@@ -13,7 +13,7 @@ from metanas.ui.panels.header import STATUSES
 from metanas.ui.paper import DIM, WARN, Paper
 from metanas.ui.screen import Sheet
 from metanas.ui.state import RunState
-from metanas.ui.units import duration, percent
+from metanas.ui.units import ACCURACY, duration, score
 
 
 def show(state: RunState) -> Sheet:
@@ -33,7 +33,7 @@ class Table:
 
 
 def runs_table(runs: Iterable[RunSummary]) -> Table:
-    """The runs of `metanas.run.list_runs`: name, status, how far, test accuracy, time, and what was searched."""
+    """The runs of `metanas.run.list_runs`: name, status, how far, test score, time, and what was searched."""
     return Table(runs)
 
 
@@ -44,7 +44,7 @@ def table(runs: tuple[RunSummary, ...], paper: Paper) -> list[Text]:
     name = min(max(len(paper.safe(run.name)) for run in runs), 32)
     words = (run.status for run in runs if not run.status.startswith("damaged"))
     status = min(max((len(paper.safe(word)) + 2 for word in words), default=10), 24)
-    head = f"{'run':<{name}}  {'status':<{status}}  {'epoch':>9}  {'test acc':>8}  {'elapsed':>7}  search"
+    head = f"{'run':<{name}}  {'status':<{status}}  {'epoch':>9}  {'test':>8}  {'elapsed':>7}  search"
     return [Text(head, style=DIM), *(_line(run, name, status, paper) for run in runs)]
 
 
@@ -57,6 +57,8 @@ def _line(run: RunSummary, name: int, wide: int, paper: Paper) -> Text:
         return line.append(f"  {paper.safe(status)}", style=f"not bold {style}")
     far = "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
     line.append(f"  {paper.cell(status, wide)}", style=f"not bold {style}")
-    line.append(f"  {far:>9}  {percent(run.test_accuracy):>8}  {duration(run.elapsed):>7}", style="not bold")
+    line.append(
+        f"  {far:>9}  {score(run.test_score, run.metric or ACCURACY):>8}  {duration(run.elapsed):>7}", style="not bold"
+    )
     about = " ".join(paper.safe(part) for part in (run.space, run.data, run.controller) if part)
     return line.append(f"  {about}", style=f"not bold {DIM}")

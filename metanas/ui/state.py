@@ -7,6 +7,7 @@
 `fold` is pure and total: an event of an unknown kind, or with fields missing, null or of the wrong type, changes what
 it can and never raises. A resumed run repeats steps and epochs; the last of a repeated one counts, and what followed it
 before the resume is forgotten. Durations come from `elapsed` (a monotonic clock), never from a difference of two `at`.
+What is called a score here was called an accuracy in runs of the first version.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from metanas.ui.fields import Label, Record, architecture, as_record, number, string, strings, weights, whole
+from metanas.ui.units import ACCURACY
 
 RECENT = 400  # steps kept for the curve of a run that has no epoch yet
 LOGGED = 100  # log lines kept
@@ -49,8 +51,8 @@ class EpochPoint:
     elapsed: float
     inner_loss: float | None
     outer_loss: float | None
-    inner_accuracy: float | None
-    outer_accuracy: float | None
+    inner_score: float | None
+    outer_score: float | None
     entropy: float | None
     gap: float | None
     key: str | None
@@ -79,7 +81,7 @@ class Training:
     epoch: int
     epochs: int | None
     loss: float | None
-    accuracy: float | None
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Trained:
     network: str
     key: str | None
     architecture: Mapping[str, Label]
-    test_accuracy: float | None
+    test_score: float | None
     test_loss: float | None
     parameters: float | None
     multiply_adds: float | None
@@ -113,6 +115,7 @@ class RunState:
     space: str | None = None
     data: str | None = None
     controller: str | None = None
+    metric: str = ACCURACY  # what a score is
     device: str | None = None
     seed: int | None = None
     batch_size: int | None = None
@@ -163,6 +166,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         space=string(graph, "name") or string(as_record(asked.get("space")), "name") or state.space,
         data=string(data, "name") or state.data,
         controller=string(search, "controller") or string(as_record(search.get("controller")), "name"),
+        metric=string(written, "metric") or state.metric,
         device=string(asked, "device"),
         seed=whole(asked, "seed"),
         batch_size=whole(search, "batch_size"),
@@ -271,8 +275,8 @@ def _epoch(state: RunState, event: Record) -> RunState:
         elapsed=state.elapsed,
         inner_loss=number(event, "inner_loss"),
         outer_loss=number(event, "outer_loss"),
-        inner_accuracy=number(event, "inner_accuracy"),
-        outer_accuracy=number(event, "outer_accuracy"),
+        inner_score=number(event, "inner_score", "inner_accuracy"),
+        outer_score=number(event, "outer_score", "outer_accuracy"),
         entropy=number(event, "entropy"),
         gap=number(event, "gap"),
         key=string(event, "key"),
@@ -324,7 +328,7 @@ def _train(state: RunState, event: Record) -> RunState:
     name, epoch = string(event, "network"), whole(event, "epoch")
     if name is None or epoch is None:
         return state
-    now = Training(name, epoch, whole(event, "epochs"), number(event, "loss"), number(event, "accuracy"))
+    now = Training(name, epoch, whole(event, "epochs"), number(event, "loss"), number(event, "score", "accuracy"))
     others = tuple(run for run in state.training if run.network != name)
     return replace(state, training=(*others, now))
 
@@ -370,7 +374,7 @@ def _trained(name: str, record: Record) -> Trained:
         network=name,
         key=string(record, "key"),
         architecture=architecture(record, "architecture"),
-        test_accuracy=number(record, "test_accuracy"),
+        test_score=number(record, "test_score", "test_accuracy"),
         test_loss=number(record, "test_loss"),
         parameters=number(record, "parameters"),
         multiply_adds=number(record, "multiply_adds"),

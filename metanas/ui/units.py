@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 MISSING = "-"
+ACCURACY = "accuracy"
 THOUSANDS = ("", "k", "M", "G", "T")
 
 
@@ -54,6 +55,15 @@ def percent(share: float | None) -> str:
     if share is None:
         return MISSING
     return f"{100 * share:.1f}%" if math.isfinite(share) else str(share)
+
+
+def score(value: float | None, metric: str) -> str:
+    """A value of a metric: an accuracy as a percentage, anything else as a number.
+
+    >>> score(0.9722, "accuracy"), score(0.4821, "R2")
+    ('97.2%', '0.4821')
+    """
+    return percent(value) if metric == ACCURACY else loss(value)
 
 
 def loss(value: float | None) -> str:

@@ -158,6 +158,7 @@ def test_what_was_handed_over_is_missing(stopped: Any, images: Any) -> None:
     [
         ({"controller": Mine(lr=0.5)}, "handed.controller was "),
         ({"loss": F.cross_entropy}, "handed.loss was smooth, is cross_entropy"),
+        ({"metric": F.mse_loss}, "handed.metric is new"),
         ({"estimator": FirstOrder(0)}, "handed.estimator is new"),
         ({"ops": OPS}, "handed.ops is new"),
     ],

@@ -53,8 +53,8 @@ def test_names_and_the_fields_of_a_result(runs: Path) -> None:
     assert result.run == Path("runs/nasbench201-digits-1") and (runs / "nasbench201-digits-1/result.json").is_file()
     assert str(result.architecture) == result.architecture.key and result.architecture.key.startswith("|")
     assert {result.architecture: 1}[result.space.architecture(result.architecture)] == 1, "hashable, equal by value"
-    assert 0 <= result.test_accuracy <= 1 and result.test_accuracy == result.found.test_accuracy
-    assert len(result.random) == 2 and result.random_accuracy == sum(r.test_accuracy for r in result.random) / 2
+    assert 0 <= result.test_accuracy <= 1 and result.test_accuracy == result.test_score == result.found.test_score
+    assert len(result.random) == 2 and result.random_accuracy == sum(r.test_score for r in result.random) / 2
     assert result.classes == tuple("0123456789") and result.shape == (1, 8, 8) and result.pixels == (0.0, 16.0)
     assert result.found.parameters == sum(p.numel() for p in result.network.parameters())
     assert result.search_seconds > 0 and result.train_seconds > 0
@@ -373,3 +373,22 @@ def test_an_own_loss_is_that_of_the_test_too(quick: Quick) -> None:
         return torch.nn.functional.cross_entropy(outputs, targets) + 100
 
     assert quick(loss=shifted).found.test_loss > 100
+
+
+def recall_of_bright(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs.argmax(-1) == 1)[targets == 1].float().mean()
+
+
+def test_an_own_metric_judges_every_network(quick: Quick, images: Any) -> None:
+    data = metanas.load_data(images)
+    result = quick(data=data, metric=recall_of_bright, run="own")
+    with torch.no_grad():
+        assert result.test_score == float(recall_of_bright(result.network(data.test.inputs), data.test.targets))
+    assert result.random_score == result.random[0].test_score
+    words = f"test recall_of_bright {result.test_score:.4f} (random networks {result.random_score:.4f})"
+    assert result.metric == "recall_of_bright" and words in str(result)
+    assert metanas.load_run("own").result().metric == "recall_of_bright"
+    with pytest.raises(AttributeError, match="the run's metric is recall_of_bright, not accuracy; use test_score"):
+        _ = result.test_accuracy
+    with pytest.raises(AttributeError, match="use random_score"):
+        _ = result.random_accuracy

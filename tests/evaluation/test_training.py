@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from metanas.data import Crop, Split, batches, load_data
+from metanas.data import CLASSIFICATION, Crop, Split, batches, load_data
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, Training, score, short_training
 from metanas.network import derived
@@ -20,6 +21,11 @@ from metanas.run.checkpoints import load, save
 
 MIXED = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_3x3~2|"
 NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+def losing(loss):
+    """The task of classification with another loss."""
+    return replace(CLASSIFICATION, loss=loss)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +65,8 @@ def test_digits_are_learned(problems):
     data, space = load_data("digits"), problems.nasbench201(4, 1)
     network = derived(space, space.parse(MIXED), data.shape, 10)
     epochs = list(ScratchTraining(network, data.train, Training(epochs=4), seed=0).epochs())
-    assert score(network, data.test).accuracy > 0.95
-    assert epochs[-1].accuracy > 0.95 and epochs[-1].loss < 0.3 * epochs[0].loss
+    assert score(network, data.test).score > 0.95
+    assert epochs[-1].score > 0.95 and epochs[-1].loss < 0.3 * epochs[0].loss
     assert [e.epoch for e in epochs] == [1, 2, 3, 4] and {e.epochs for e in epochs} == {4}
 
 
@@ -104,10 +110,12 @@ def test_epochs_report_means_over_the_batches(network):
         seen.append((float(value.detach()), float((outputs.argmax(1) == targets).double().mean())))
         return value
 
-    training = ScratchTraining(net, split, Training(epochs=1, batch_size=5), seed=0, loss=loss)
+    training = ScratchTraining(
+        net, split, Training(epochs=1, batch_size=5), seed=0, task=replace(CLASSIFICATION, loss=loss)
+    )
     (epoch,) = training.epochs()
     assert epoch.loss == pytest.approx(np.mean([x for x, _ in seen])) and len(seen) == 2
-    assert epoch.accuracy == pytest.approx(np.mean([x for _, x in seen]))
+    assert epoch.score == pytest.approx(np.mean([x for _, x in seen]))
 
 
 def test_resume_at_every_epoch_is_bit_exact(network, tmp_path):
@@ -191,7 +199,9 @@ class Fails:
 def test_a_step_that_is_not_finite_is_left_out(network, value):
     """Weights, momentum and statistics: three steps of which one fails leave what the other two leave."""
     settings = Training(epochs=1, batch_size=8, lr=0.1)
-    training = ScratchTraining(network(), images(), settings, seed=0, loss=Fails({1}, value))
+    training = ScratchTraining(
+        network(), images(), settings, seed=0, task=replace(CLASSIFICATION, loss=Fails({1}, value))
+    )
     (epoch,) = training.epochs()
     assert math.isfinite(epoch.loss) and int(training.step.report.skipped) == 1
     twin = ScratchTraining(network(), images(), settings, seed=0)
@@ -218,7 +228,13 @@ def test_an_image_that_is_not_finite_spoils_nothing(network, tmp_path):
 
 
 def test_a_training_without_a_finite_step_ends(network):
-    training = ScratchTraining(network(), images(), Training(epochs=2, batch_size=8), seed=0, loss=Fails(range(99)))
+    training = ScratchTraining(
+        network(),
+        images(),
+        Training(epochs=2, batch_size=8),
+        seed=0,
+        task=replace(CLASSIFICATION, loss=Fails(range(99))),
+    )
     with pytest.raises(DivergedError) as caught:
         list(training.epochs())
     message = str(caught.value)
@@ -239,7 +255,7 @@ def test_a_network_without_a_path_trains(network):
     net = network(NOTHING)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     training = train(net)
-    assert training.epoch == 3 and 0.2 < score(net, images()).accuracy < 0.5
+    assert training.epoch == 3 and 0.2 < score(net, images()).score < 0.5
     moved = {name.split(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
     assert "head" in moved and not any(name.startswith("stage") for name in moved)
 
@@ -258,8 +274,12 @@ def test_score_by_hand_and_modes(network, monkeypatch):
     with torch.no_grad():
         outputs = net(split.inputs)
     assert got.loss == pytest.approx(float(F.cross_entropy(outputs, split.targets)), rel=1e-5)
-    assert got.accuracy == pytest.approx(float((outputs.argmax(1) == split.targets).float().mean()))
-    assert score(net, split, loss=lambda o, t: F.cross_entropy(o, t) * 2).loss == pytest.approx(2 * got.loss, rel=1e-5)
+    assert got.score == pytest.approx(float((outputs.argmax(1) == split.targets).float().mean()))
+    own = replace(
+        CLASSIFICATION, loss=lambda o, t: F.cross_entropy(o, t) * 2, metric=lambda o, t: len(o) + float(t.sum())
+    )
+    assert score(net, split, task=own).score == 26 + float(split.targets.sum()), "of the whole split at once"
+    assert score(net, split, task=own).loss == pytest.approx(2 * got.loss, rel=1e-5)
 
 
 def test_modes_are_back_after_an_error(network):
@@ -287,3 +307,14 @@ def test_a_short_training_is_an_objective(space, problems):
         return net
 
     assert math.isnan(short_training(broken, data, Training(), seed=0)(space.parse(NOTHING), 1))
+
+
+def test_a_metric_is_averaged_over_the_batches_that_have_one(network):
+    """Three batches of 8; nan where it is not defined; a plain number will do."""
+    values = iter([0.25, math.nan, 0.75])
+    task = replace(CLASSIFICATION, metric=lambda outputs, targets: next(values))
+    training = ScratchTraining(network(), images(), Training(epochs=1, batch_size=8), seed=0, task=task)
+    assert next(training.epochs()).score == 0.5
+    never = replace(CLASSIFICATION, metric=lambda outputs, targets: torch.tensor(torch.nan))
+    training = ScratchTraining(network(), images(), Training(epochs=1, batch_size=8), seed=0, task=never)
+    assert next(training.epochs()).score is None

@@ -117,7 +117,7 @@ def test_the_loss_falls_and_the_structure_moves(tiny):
     search = tiny.search(epochs=20, controller=DrNas(), data=tiny.data(48, 48), batch_size=12)
     reports = [s.report for s in search.steps() if s.report]
     assert reports[-1].inner_loss < 0.5 * reports[0].inner_loss
-    assert reports[-1].outer_accuracy > 0.9
+    assert reports[-1].outer_score > 0.9
     assert reports[-1].entropy < reports[0].entropy
 
 
@@ -201,8 +201,8 @@ def test_a_report_by_hand(tiny):
     targets = data.outer.targets[:7]
     gap = F.cross_entropy(derived, targets) - F.cross_entropy(mixed, targets)
     assert report.gap == pytest.approx(float(gap), rel=1e-12)
-    assert report.outer_accuracy == pytest.approx(float((mixed.argmax(1) == targets).double().mean()))
-    assert report.derived_accuracy == pytest.approx(float((derived.argmax(1) == targets).double().mean()))
+    assert report.outer_score == pytest.approx(float((mixed.argmax(1) == targets).double().mean()))
+    assert report.derived_score == pytest.approx(float((derived.argmax(1) == targets).double().mean()))
     rows = [-sum(w * math.log(w) for w in row if w) / math.log(3) for row in report.weights.values()]
     assert report.entropy == pytest.approx(sum(rows) / 3)
     assert (report.epoch, report.epochs) == (1, 1)
@@ -264,8 +264,8 @@ def test_a_fixed_omega_stays_and_no_hypergradient_is_taken(tiny):
     assert all(not x.any() for x in search.relaxed.omega.values())
     assert all(math.isnan(float(s.outer_loss)) for s in steps)
     report = steps[-1].report
-    assert (report.architecture, report.gap, report.derived_accuracy, report.outer_loss) == (None, None, None, None)
-    assert report.outer_accuracy > 0 and report.entropy == pytest.approx(1.0)
+    assert (report.architecture, report.gap, report.derived_score, report.outer_loss) == (None, None, None, None)
+    assert report.outer_score > 0 and report.entropy == pytest.approx(1.0)
     assert search.space.architecture(search.derive()) == search.derive()
 
 

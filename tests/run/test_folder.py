@@ -15,11 +15,11 @@ def test_created_written_opened_read(root):
     assert (run.name, run.path, run.read_result()) == ("first", root / "first", None)
     run.write_recipe({"schema": 1, "recipe": {"seed": 0}})
     run.write_space({"schema": 1, "name": "s"})
-    run.write_result({"schema": 1, "test_accuracy": 0.5})
+    run.write_result({"schema": 1, "test_score": 0.5})
     again = RunFolder.open("runs/first")
     assert again == run
     assert again.read_recipe()["recipe"] == {"seed": 0} and again.read_space()["name"] == "s"
-    assert again.read_result() == {"schema": 1, "test_accuracy": 0.5}
+    assert again.read_result() == {"schema": 1, "test_score": 0.5}
 
 
 def test_a_run_is_never_made_over_another_thing(root, tmp_path):

@@ -15,7 +15,7 @@ def test_a_finished_run_in_one_line(make_run):
     assert summary == summarise(run.path)
     assert (summary.name, summary.status, summary.space, summary.data) == ("first", "finished", "nasbench201", "digits")
     assert (summary.controller, summary.epoch, summary.epochs, summary.step) == ("drnas", 50, 50, 900)
-    assert (summary.key, summary.test_accuracy, summary.created[:4]) == ("|none~0|", 0.99, "2026")
+    assert (summary.key, summary.test_score, summary.created[:4]) == ("|none~0|", 0.99, "2026")
     assert summary.elapsed >= 0
 
 
@@ -81,7 +81,7 @@ def test_any_byte_of_any_record_changed_never_raises(make_run):
             b"[]",
             b'{"schema": 1}',
             b"9" * 5000,
-            b'{"schema": 1, "test_accuracy": 1' + b"0" * 400 + b"}",
+            b'{"schema": 1, "test_score": 1' + b"0" * 400 + b"}",
         ):
             path.write_bytes(value)
             summarise(run.path)
@@ -93,7 +93,7 @@ def test_fields_of_any_type_never_raise(make_run, value):
     run = make_run()
     run.write_recipe({"schema": 1, "recipe": value, "data": value, "created": value})
     run.write_recipe({"schema": 1, "recipe": {"space": value, "search": value}, "data": {"name": value}})
-    run.write_result({"schema": 1, "test_accuracy": value, "key": value, "epochs": value})
+    run.write_result({"schema": 1, "test_score": value, "key": value, "epochs": value})
     with EventWriter(run.events) as log:
         log.write("epoch", epoch=value, epochs=value, step=value, key=value)
         log.write("end", status=value)

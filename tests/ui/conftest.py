@@ -76,8 +76,8 @@ def epoch_event(epoch: int, epochs: int, noise: random.Random) -> dict[str, Any]
         "step": epoch * STEPS,
         "inner_loss": round(0.08 + 2.2 * fall + noise.uniform(0, 0.03), 4),
         "outer_loss": round(0.21 + 2.1 * fall + noise.uniform(0, 0.06), 4),
-        "inner_accuracy": round(0.99 - 0.85 * fall - noise.uniform(0, 0.02), 4),
-        "outer_accuracy": round(0.96 - 0.84 * fall - noise.uniform(0, 0.03), 4),
+        "inner_score": round(0.99 - 0.85 * fall - noise.uniform(0, 0.02), 4),
+        "outer_score": round(0.96 - 0.84 * fall - noise.uniform(0, 0.03), 4),
         "weights": weights,
         "architecture": labels,
         "key": benchmark_string(labels),
@@ -121,7 +121,7 @@ def training_events(networks: int, epochs: int, noise: random.Random) -> Iterato
                 "epoch": epoch,
                 "epochs": epochs,
                 "loss": round(loss, 4),
-                "accuracy": round(accuracy, 4),
+                "score": round(accuracy, 4),
             }
         labels = {
             edge: OPERATIONS[(winner + index * place) % 5]
@@ -132,7 +132,7 @@ def training_events(networks: int, epochs: int, noise: random.Random) -> Iterato
             "network": name,
             "key": benchmark_string(labels),
             "architecture": labels,
-            "test_accuracy": round(0.9861 - 0.0139 * index - noise.uniform(0, 0.005), 4),
+            "test_score": round(0.9861 - 0.0139 * index - noise.uniform(0, 0.005), 4),
             "test_loss": round(0.06 + 0.04 * index, 4),
             "parameters": 73_412 - 9_000 * index,
             "multiply_adds": 2_310_000 - 310_000 * index,

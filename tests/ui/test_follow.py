@@ -92,7 +92,7 @@ def test_a_copy_that_has_only_its_result(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(result))
     state = read(tmp_path)
     assert state.status == "finished"
-    assert [(net.network, net.test_accuracy) for net in state.networks] == [("derived", 0.9), ("random 1", 0.8)]
+    assert [(net.network, net.test_score) for net in state.networks] == [("derived", 0.9), ("random 1", 0.8)]
 
 
 def test_the_lock_tells_whether_the_writer_lives(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,9 @@ from metanas.ui.paper import Paper
 from metanas.ui.report import table
 
 RUNS = (
-    RunSummary("first", Path(), "finished", "2025", "nasbench201", "digits", "drnas", 50, 50, 850, 53.4, "|k|", 0.9861),
+    RunSummary(
+        "first", Path(), "finished", "2025", "nasbench201", "digits", "drnas", 50, 50, 850, 53.4, "|k|", None, 0.9861
+    ),
     RunSummary("nasbench201-digits-1", Path(), "running", "2025", "nasbench201", "digits", "darts", 12, 50, 204, 10.2),
     RunSummary("far", Path(), "running on gpu7", None, "darts", "photos", None, 3, None, 3, 4000.0),
     RunSummary("brok\x1ben", Path(), "damaged: runs/broken/recipe.json is missing"),
@@ -33,7 +35,7 @@ def test_runs() -> None:
     assert (
         text(RUNS, Paper(width=96))
         == r"""
-run                   status                 epoch  test acc  elapsed  search
+run                   status                 epoch      test  elapsed  search
 first                 ✓ finished             50/50     98.6%      53s  nasbench201 digits drnas
 nasbench201-digits-1  ● running              12/50         -      10s  nasbench201 digits darts
 far                   ● running on gpu7        3/?         -   1h 06m  darts photos
@@ -48,7 +50,7 @@ def test_runs_in_a_narrow_ascii_terminal() -> None:
     assert (
         text(RUNS, Paper(width=60, ascii_only=True))
         == r"""
-run                   status                 epoch  test acc  elapsed  search
+run                   status                 epoch      test  elapsed  search
 first                 = finished             50/50     98.6%      53s  nasbench201 digits drnas
 nasbench201-digits-1  * running              12/50         -      10s  nasbench201 digits darts
 far                   * running on gpu7        3/?         -   1h 06m  darts photos

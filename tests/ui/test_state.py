@@ -23,9 +23,9 @@ JSON = st.recursive(
 )
 KINDS = st.sampled_from(["begin", "step", "epoch", "value", "train", "network", "log", "end", "new"])
 FIELDS = st.sampled_from(
-    "at elapsed host pid resumed step epoch epochs inner_loss outer_loss inner_loss_is outer_accuracy weights "
-    "architecture key entropy gap budget value best network loss accuracy test_accuracy parameters level message "
-    "status skipped".split()
+    "at elapsed host pid resumed step epoch epochs inner_loss outer_loss inner_loss_is outer_score outer_accuracy "
+    "weights architecture key entropy gap budget value best network loss score test_score accuracy test_accuracy "
+    "parameters level message status skipped".split()
 )
 EVENTS = st.builds(lambda kind, rest: {**rest, "kind": kind}, KINDS, st.dictionaries(FIELDS, JSON, max_size=6))
 NUMBERED = st.builds(
@@ -158,3 +158,31 @@ def test_progress_and_time_left(events: list[dict[str, Any]]) -> None:
     now = phase(training)
     assert (now.name, now.done, now.total) == ("training", 60, 160)
     assert now.seconds_left is not None and math.isclose(now.seconds_left, 100 * 0.05, rel_tol=0.05)
+
+
+def test_a_run_of_the_first_version_called_scores_accuracies() -> None:
+    events = [
+        {"kind": "epoch", "epoch": 1, "outer_accuracy": 0.5},
+        {"kind": "train", "network": "derived", "epoch": 1, "accuracy": 0.75},
+        {"kind": "network", "network": "random 1", "test_accuracy": 0.25},
+    ]
+    state = folded(events)
+    assert (state.history[0].outer_score, state.training[0].score, state.networks[0].test_score) == (0.5, 0.75, 0.25)
+    assert (state.metric, described(state, {"metric": "R2"}, None).metric) == ("accuracy", "R2")
+
+
+def test_scores_of_another_metric_are_numbers() -> None:
+    recipe = {"metric": "R2[b]\x1b", "recipe": {}}
+    events = [
+        {"kind": "epoch", "epoch": 1, "outer_score": 0.5, "outer_loss": 1.0},
+        {"kind": "epoch", "epoch": 2, "outer_score": 0.625, "outer_loss": 0.5},
+        {"kind": "train", "network": "random 1", "epoch": 1, "epochs": 9, "loss": 0.5, "score": -0.5},
+        {"kind": "network", "network": "derived", "test_score": 0.75},
+        {"kind": "network", "network": "random 2", "test_score": 0.5},
+    ]
+    state = folded(events, described(RunState("first"), recipe, None))
+    text = "\n".join(line.plain for line in sheet(state, Paper(width=120, ascii_only=True)))
+    assert "%" not in text and "\x1b" not in text
+    for words in ("0.6250", "0.7500", "training R2[b]^[ -0.5000", "derived +0.2500 against the mean of 1 random"):
+        assert words in text, words
+    assert lines(events[3], state)[0].startswith("derived: test R2[b]^[ 0.7500, test loss -")

@@ -1,4 +1,4 @@
-"""How the search goes: losses and accuracies over the epochs, as plots where there is room, as sparklines where not.
+"""How the search goes: losses and scores over the epochs, as plots where there is room, as sparklines where not.
 
 A run of a controller that needs only values has values instead: what was evaluated, and the best so far. Before the
 first epoch has ended, the losses of the steps are shown.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.text import Text
 
 from metanas.ui.paper import DIM, INNER, OUTER, Paper
 from metanas.ui.plot import Series, Values, finite, plot, sparkline
 from metanas.ui.state import RunState
-from metanas.ui.units import loss, percent
+from metanas.ui.units import loss, score
 
 NATURAL, HIGHEST = 7, 12  # rows of a plot where the height is free, and at most
 AXIS = 7  # cells left of a plot, for the numbers of its axis
@@ -60,8 +61,8 @@ def _charts(state: RunState) -> list[Chart]:
         return Series(name, (*(getattr(point, field, None) for point in points), *ahead), style, mark)
 
     losses = (series("inner", "inner_loss", INNER, "."), series("outer", "outer_loss", OUTER, "o"))
-    accuracy = (series("inner", "inner_accuracy", INNER, "."), series("outer", "outer_accuracy", OUTER, "o"))
-    return [("loss", loss, losses), ("accuracy", percent, accuracy)]
+    scores = (series("inner", "inner_score", INNER, "."), series("outer", "outer_score", OUTER, "o"))
+    return [("loss", loss, losses), (state.metric, partial(score, metric=state.metric), scores)]
 
 
 def _span(state: RunState) -> str:
@@ -84,7 +85,7 @@ def _last(values: Values) -> float | None:
 
 def _legend(chart: Chart, paper: Paper) -> Text:
     name, show, shown = chart
-    line = Text(f"{name}".rjust(AXIS - 1) + " ", style="bold")
+    line = Text(f"{paper.safe(name)}".rjust(AXIS - 1) + " ", style="bold")
     for one in shown:
         if _last(one.values) is not None:
             mark = paper.glyph("━", one.mark)
@@ -112,7 +113,8 @@ def _sparklines(charts: Sequence[Chart], paper: Paper) -> list[Text]:
     lines = []
     for name, show, one in sorted(curves, key=lambda curve: curve[2].style != OUTER):
         past = [value for value in one.values if value is not None and not math.isinf(value)]
-        line = Text(f"{one.name} {name}".ljust(15) + show(_last(one.values)).rjust(8) + "  ", no_wrap=True)
+        head = paper.cell(f"{one.name} {name}", 15) + show(_last(one.values)).rjust(8)
+        line = Text(f"{head}  ", no_wrap=True)
         spark = sparkline(past, paper.width - line.cell_len, ascii_only=paper.ascii_only)
         lines.append(line.append(spark, style=one.style))
     return lines

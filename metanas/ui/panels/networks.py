@@ -8,10 +8,10 @@ from metanas.ui.panels.header import progress_bar
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, Paper
 from metanas.ui.state import RunState, Trained, Training, ValuePoint
-from metanas.ui.units import count, loss, percent
+from metanas.ui.units import ACCURACY, count, loss, score
 
-HEAD = ("test accuracy", "test loss", "parameters", "multiply-adds")
-NAME = 12
+HEAD = ("test loss", "parameters", "multiply-adds")
+NAME, SCORE = 12, 13  # cells of a network's name and of its score
 
 
 def networks(state: RunState, paper: Paper) -> list[Text]:
@@ -27,13 +27,13 @@ def networks(state: RunState, paper: Paper) -> list[Text]:
     if state.status in ("running", "waiting"):
         planned = ["derived", *(f"random {n + 1}" for n in range(state.random_networks or 0))]
         names += [name for name in planned if name not in names]
-    lines = [paper.rule("trained from scratch", _verdict(state)), _heading(paper)]
-    best = max((net.test_accuracy for net in state.networks if net.test_accuracy is not None), default=None)
+    lines = [paper.rule("trained from scratch", _verdict(state)), _heading(state, paper)]
+    best = max((net.test_score for net in state.networks if net.test_score is not None), default=None)
     for name in names:
         if name in results:
-            lines.append(_result(results[name], best, paper))
+            lines.append(_result(results[name], state, best, paper))
         elif name in progress:
-            lines.append(_running(progress[name], paper))
+            lines.append(_running(progress[name], state, paper))
         else:
             lines.append(Text(f"{paper.cell(name, NAME)} waiting", style=DIM))
     return paper.rows(lines)
@@ -41,40 +41,42 @@ def networks(state: RunState, paper: Paper) -> list[Text]:
 
 def _verdict(state: RunState) -> str:
     """The derived network against the random ones, in words."""
-    found = {net.network: net.test_accuracy for net in state.networks}
+    found = {net.network: net.test_score for net in state.networks}
     derived = found.pop("derived", None)
-    others = [accuracy for accuracy in found.values() if accuracy is not None]
+    others = [score for score in found.values() if score is not None]
     if derived is None or not others:
         return ""
-    margin = 100 * (derived - sum(others) / len(others))
-    return f"derived {margin:+.1f} points against the mean of {len(others)} random"
+    margin = derived - sum(others) / len(others)
+    shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
+    return f"derived {shown} against the mean of {len(others)} random"
 
 
-def _heading(paper: Paper) -> Text:
-    columns = "".join(f"  {title:>{len(title)}}" for title in HEAD)
+def _heads(state: RunState, paper: Paper) -> tuple[str, ...]:
+    return (paper.cell(f"test {paper.safe(state.metric)}", SCORE).rjust(SCORE), *HEAD)
+
+
+def _heading(state: RunState, paper: Paper) -> Text:
+    columns = "".join(f"  {title}" for title in _heads(state, paper))
     return Text(f"{'network':<{NAME}}{columns}  architecture", style=DIM)
 
 
-def _result(net: Trained, best: float | None, paper: Paper) -> Text:
-    won = best is not None and net.test_accuracy == best
-    values = (
-        percent(net.test_accuracy) + (paper.glyph("★", "*") if won else " "),
-        loss(net.test_loss),
-        count(net.parameters),
-        count(net.multiply_adds),
-    )
+def _result(net: Trained, state: RunState, best: float | None, paper: Paper) -> Text:
+    won = best is not None and net.test_score == best
+    first = score(net.test_score, state.metric) + (paper.glyph("★", "*") if won else " ")
     line = Text(paper.cell(net.network, NAME), style="bold" if net.network == "derived" else "")
-    for title, value in zip(HEAD, values, strict=True):
-        line.append(f"  {value:>{len(title)}}", style=GOOD if won and title == HEAD[0] else "")
+    line.append(f"  {first:>{SCORE}}", style=GOOD if won else "")
+    for title, value in zip(HEAD, (loss(net.test_loss), count(net.parameters), count(net.multiply_adds)), strict=True):
+        line.append(f"  {value:>{len(title)}}")
     return line.append(f"  {paper.safe(_architecture(net))}", style=f"not bold {DIM}")
 
 
-def _running(run: Training, paper: Paper) -> Text:
+def _running(run: Training, state: RunState, paper: Paper) -> Text:
     total = run.epochs or 0
     line = Text(f"{paper.cell(run.network, NAME)}  ", style="bold")
     line.append_text(progress_bar(run.epoch / total if total else 0.0, 20, paper))
     line.append(f"  {run.epoch}/{total or '?'} epochs", style="not bold")
-    return line.append(f"  loss {loss(run.loss)}  training accuracy {percent(run.accuracy)}", style="not bold")
+    now = f"training {paper.safe(state.metric)} {score(run.score, state.metric)}"
+    return line.append(f"  loss {loss(run.loss)}  {now}", style="not bold")
 
 
 def _evaluated(state: RunState, paper: Paper) -> list[Text]:
