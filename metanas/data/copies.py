@@ -28,17 +28,17 @@ def first_copies(images: Tensor) -> Tensor:
     return torch.tensor([seen.setdefault(key, i) for i, key in enumerate(image_keys(images))])
 
 
-def refuse_shared(parts: Mapping[str, Tensor]) -> None:
-    """Raises DataError, with counts, where the same image stands in two of `parts`."""
+def refuse_shared(parts: Mapping[str, Tensor], what: str = "images") -> None:
+    """Raises DataError, with counts, where the same image (or row: `what`) stands in two of `parts`."""
     keys = {name: image_keys(images) for name, images in parts.items()}
     shared = []
     for a, b in combinations(keys, 2):
         known = set(keys[a])
         copies = sum(key in known for key in keys[b])
         if copies:
-            shared.append(f"{copies} of {len(keys[b])} {b} images are also in {a}")
+            shared.append(f"{copies} of {len(keys[b])} {b} {what} are also in {a}")
     if shared:
         raise DataError(
-            f"leakage between splits: {', '.join(shared)}; an image may stand in one split only: remove the copies, "
-            'give one (x, y) to be split, or pass overlap="allow"'
+            f"leakage between splits: {', '.join(shared)}; each may stand in one split only: remove the copies, give "
+            'one (x, y) to be split, or pass overlap="allow"'
         )

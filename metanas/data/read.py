@@ -19,32 +19,51 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from metanas.data.check import Pair
+from metanas.data.csv_file import SUFFIXES, read_csv
 from metanas.data.folder import read_images
 from metanas.data.loaders import loaders_of, read_loader
+from metanas.data.table import Heading
 from metanas.errors import DataError, MissingDependencyError, nearest
 
 NAMES = ("digits",)
 FORMS = ({"train"}, {"train", "test"}, {"inner", "outer", "test"})
 KINDS = (
-    '"digits", the path of an .npz, of a folder or .zip of images by class, a tuple (x, y), '
+    '"digits", the path of an .npz, a .csv, a folder or .zip of images by class, a tuple (x, y), '
     "a mapping of splits to (x, y), a map-style Dataset, a DataLoader, or a Data"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a reader found: images as they came (uint8 or float32, any allowed layout) and labels (any integer)."""
+    """What a reader found: images as they came (uint8 or float32, any allowed layout) or rows (float32; float64 of a
+    table, whose `headings` say what they mean), and labels (any integer) or quantities (floating point).
+    """
 
     name: str
     parts: dict[str, Pair]
     classes: tuple[str, ...] | None = None
+    headings: tuple[Heading, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read(source: object, size: int | None = None) -> Source:
-    """The images and labels of any allowed source. Raises DataError for an unknown one."""
+@dataclass(frozen=True)
+class Asked:
+    """What is said beside a source, each for one kind of it: the size of images, what to take from a table."""
+
+    size: int | None = None
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    task: str | None = None
+
+
+def read(source: object, asked: Asked = Asked()) -> Source:
+    """The inputs and targets of any allowed source. Raises DataError for an unknown one."""
+    table = isinstance(source, str | Path) and Path(source).suffix.lower() in SUFFIXES
+    if (asked.target is not None or asked.drop) and not table:
+        raise DataError("target and drop are for tables (.csv, .tsv): leave them out")
     if isinstance(source, str | Path):
-        return _named(str(source), size)
-    if size is not None:
+        return _named(str(source), asked)
+    if asked.size is not None:
         raise DataError("size is for folders and zips of images: leave it out, or resize the images before")
     loaders = loaders_of(source)
     if loaders is not None:
@@ -64,21 +83,24 @@ def read(source: object, size: int | None = None) -> Source:
     raise DataError(f"data must be {KINDS}; got {type(source).__name__}")
 
 
-def _named(name: str, size: int | None) -> Source:
-    path = Path(name)
+def _named(name: str, asked: Asked) -> Source:
+    path, size = Path(name), asked.size
     if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()):
         return Source(*read_images(path, size))
     if size is not None:
         raise DataError(f"size is for folders and zips of images, got {name!r}: leave it out")
     if name == "digits":
         return _digits()
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        cells = read_csv(path, asked.target, asked.drop, asked.task)
+        return Source(path.stem, {"train": (cells.x, cells.y)}, cells.classes, cells.headings, cells.notes)
     if path.is_file():
         return _npz(path)
     known = list(NAMES)
     if path.suffix or len(path.parts) > 1:
-        known = [str(found) for found in sorted(path.parent.glob("*.npz"))] + known
+        known = [str(found) for found in sorted(path.parent.glob("*")) if found.suffix in (".npz", *SUFFIXES)] + known
         raise DataError(f"there is no data file {name!r}{nearest(name, known)}")
-    raise DataError(f"unknown data {name!r}{nearest(name, known)}, or the path of an .npz, a folder or a .zip")
+    raise DataError(f"unknown data {name!r}{nearest(name, known)}, or the path of an .npz, a .csv, a folder or a .zip")
 
 
 def _digits() -> Source:

@@ -1,4 +1,4 @@
-"""The two values of this room: a `Split` (images and labels) and `Data` (three splits and what was done to them)."""
+"""The two values of this room: a `Split` (inputs and targets) and `Data` (three splits and what was done to them)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from metanas.data.augment import Augmentation
+from metanas.data.table import Table
 from metanas.data.task import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images and their labels, on one device.
+    """Inputs and their targets, on one device.
 
-    inputs:  float32 (examples, channels, height, width), normalised per channel
-    targets: long (examples,), each in 0 .. classes - 1
+    inputs:  float32: images (examples, channels, height, width), normalised per channel, or rows (examples, features)
+    targets: long (examples,), each in 0 .. classes - 1; of a regression, float32 (examples,), normalised
 
     >>> Split(torch.zeros(5, 1, 8, 8), torch.arange(5))
     Split(5 of (1, 8, 8), cpu)
@@ -40,15 +41,18 @@ class Data:
     """Three disjoint splits: a search trains θ on `inner`, learns the structure on `outer`, and tests once on `test`.
 
     name:        what the data is called in a run
-    classes:     the name of each label
+    classes:     the name of each label; none for a regression
     augment:     what a training batch goes through, in this order
     fingerprint: SHA-256 (hex) of the splits as they came, before normalisation, and of the classes; a run refuses to
                  go on with another one. `augment` is a setting of the training, so it is not part of it.
     mean, std:   per channel, of the inner split, in the units of the source's pixels (0 .. 255 for uint8):
-                 `inputs = (pixels - mean) / std`
+                 `inputs = (pixels - mean) / std`; none for rows
     pixels:      (lowest, highest) value of a source pixel: (0, 255) for uint8, else what the inner split holds; an
                  exported network needs it to read an ordinary image file
     task:        what a network is asked for
+    table:       how a row of the source becomes an input; None for images
+    scale:       (mean, std) of the targets of the inner split of a regression: `targets = (y - mean) / std`
+    notes:       what was decided where the source left it open
 
     >>> from metanas.data import load_data
     >>> data = load_data("digits")
@@ -67,12 +71,14 @@ class Data:
     std: tuple[float, ...]
     pixels: tuple[float, float]
     task: Task = CLASSIFICATION
+    table: Table | None = None
+    scale: tuple[float, float] = (0.0, 1.0)
+    notes: tuple[str, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        channels, height, width = self.inner.inputs.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (channels, height, width) of an image, (features,) of a row."""
+        return tuple(self.inner.inputs.shape[1:])
 
     @property
     def outputs(self) -> int:

@@ -245,7 +245,7 @@ def test_a_data_is_frozen_and_moves(expected):
     ("source", "message"),
     [
         ("digit", "unknown data 'digit'; did you mean \"digits\"\\?"),
-        ("cifar", "unknown data 'cifar'; allowed: digits, or the path of an .npz, a folder or a .zip"),
+        ("cifar", "unknown data 'cifar'; allowed: digits, or the path of an .npz, a .csv, a folder or a .zip"),
         (
             {"inner": 1, "test": 2},
             "splits must hold train, or train and test, or inner, outer and test; got inner, test",
