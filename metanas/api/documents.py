@@ -100,6 +100,8 @@ def facts_of(data: Data) -> dict[str, Any]:
         "pixels": list(data.pixels),
         "augment": [str(a) for a in data.augment],
         "task": data.task.name,
+        "table": None if data.table is None else data.table.to_json(),
+        "scale": list(data.scale),
     }
 
 

@@ -30,6 +30,7 @@ def search(
     space: str | Path | Space | None = None,
     data: Any = None,
     *,
+    target: str | None = None,
     recipe: Recipe | str | Path | None = None,
     controller: str | Controller | None = None,
     estimator: str | Estimator | None = None,
@@ -47,8 +48,9 @@ def search(
 
     Args:
         space: a name, a path to a space file, or a Space. Default: NAS-Bench-201's cells at C 8, N 1.
-        data: `"digits"`, a path (an .npz, a folder or .zip of images by class), arrays, a Dataset, loaders, or Data.
-            Default: digits.
+        data: `"digits"`, a path (an .npz, a .csv, a folder or .zip of images by class), arrays, a Dataset, loaders, or
+            Data. Default: digits.
+        target: of a .csv, the column to be predicted.
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it.
         controller: `"darts"`, `"drnas"`, `"darts_pt"`, `"random"`, or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
@@ -87,7 +89,12 @@ def search(
         loss=loss,
         metric=metric,
     )
-    changes: dict[str, Any] = {"search.epochs": epochs, "seed": seed, "device": device}
+    changes: dict[str, Any] = {
+        "data.target": target,
+        "search.epochs": epochs,
+        "seed": seed,
+        "device": device,
+    }
     changes["search.controller"], changes["search.options"] = _words_for(controller, named)
     changes["search.estimator"] = type(estimator).__name__ if handed.estimator else estimator
     changes = {path: value for path, value in changes.items() if value is not None}

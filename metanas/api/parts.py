@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
-from metanas.errors import RecipeError
+from metanas.errors import RecipeError, ShapeError
 from metanas.evaluation import short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
@@ -127,14 +128,31 @@ class Parts:
         controller = self.controller
         learned = isinstance(controller, GradientController) and not controller.fixed
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
-        with torch.device("meta"):
+        rows = len(self.data.shape) == 1
+        with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
-                supernet(self.space, self.data.shape, outputs, ops=ops)
+                self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
             if isinstance(controller, ValueController) or self.final_space is not self.space:
                 one = self.space.sample(np.random.default_rng(0))
-                derived(self.final_space, one, self.data.shape, outputs, ops=ops)
+                self._require_outputs(derived(self.final_space, one, self.data.shape, outputs, ops=ops))
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+
+    @staticmethod
+    @contextmanager
+    def _advised(advice: str) -> Iterator[None]:
+        try:
+            yield
+        except ShapeError as error:
+            raise ShapeError(f"{error}{advice}") from None
+
+    def _require_outputs(self, network: Network) -> None:
+        given, needed = network.shapes[network.program.output], (self.data.outputs,)
+        if given != needed:
+            raise ShapeError(
+                f"{self.space.name} gives {given} for inputs {self.data.shape}, the data need {needed}; take a space "
+                "for such inputs, or end it with a classifier or a linear operation whose width is NEEDED"
+            )
 
     def number(self, *parts: int | str) -> int:
         """A seed for one purpose, a function of the recipe's seed."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from metanas.api.documents import read_document, read_spaces
-from metanas.errors import RunError
+from metanas.data.csv_file import rows_of
+from metanas.data.table import Table
+from metanas.errors import DataError, RunError
 from metanas.exporters import Source, load_weights, write
 from metanas.network import OPS, Maker, Network, derived
 from metanas.run import RunFolder, summarise
@@ -51,8 +55,9 @@ class Result:
     """The outcome of a search.
 
     `found` is the derived network, `random` are random ones of the same space, trained the same way. `network` is an
-    nn.Module in evaluation mode that takes images normalised as in `mean` and `std`: (batch, channels, height, width)
-    to (batch, classes).
+    nn.Module in evaluation mode that takes images normalised as in `mean` and `std`, (batch, channels, height, width),
+    or rows as `table.encode` gives them, (batch, features), to (batch, classes); in a regression to (batch, 1), in
+    units of `scale`, the mean and deviation of the targets.
     """
 
     found: Trained
@@ -65,6 +70,8 @@ class Result:
     std: tuple[float, ...]
     pixels: tuple[float, float]
     shape: tuple[int, ...]
+    table: Table | None
+    scale: tuple[float, float]
     search_seconds: float
     train_seconds: float
     metric: str
@@ -98,6 +105,26 @@ class Result:
             raise AttributeError(f"the run's metric is {self.metric}, not accuracy; use {which}_score")
         return score
 
+    @torch.no_grad()
+    def predict(self, rows: str | Path | Iterable[Mapping[str, Any]]) -> list[str] | list[float]:
+        """The class, or the quantity, of each row of a table.
+
+        Args:
+            rows: the path of a .csv, or rows by the names of their columns, cells as text, numbers or None (missing).
+
+        Raises:
+            DataError: the network was trained on images; a column is missing; a cell cannot be read.
+        """
+        if self.table is None:
+            raise DataError(f"the network takes images {self.shape}, not rows; call result.network on a batch of them")
+        listed = rows_of(Path(rows)) if isinstance(rows, str | Path) else rows
+        inputs = self.table.encode(listed).to(next(iter(self.network.state_dict().values())).device)
+        outputs = self.network(inputs)
+        if self.classes:
+            return [self.classes[k] for k in outputs.argmax(-1).tolist()]
+        mean, std = self.scale
+        return [output * std + mean for output in outputs[:, 0].tolist()]
+
     def __str__(self) -> str:
         beside = "" if self.random_score is None else f" (random networks {self.shown(self.random_score)})"
         return (
@@ -130,6 +157,8 @@ def make_result(
         std=tuple(facts["std"]),
         pixels=tuple(facts["pixels"]),
         shape=tuple(facts["shape"]),
+        table=_table(facts),
+        scale=_scale(facts),
         search_seconds=data["search_seconds"],
         train_seconds=data["train_seconds"],
         metric=data.get("metric", "accuracy"),
@@ -157,16 +186,33 @@ def write_network(
     result: Result, folder: str | Path, formats: tuple[str, ...], *, force: bool = False
 ) -> tuple[Path, ...]:
     """The network of a result as files; see `metanas.export`."""
-    facts = {name: getattr(result, name) for name in ("classes", "mean", "std", "pixels")}
-    source = _source(result.architecture, result.space.name, facts)
+    source = Source(
+        result.architecture,
+        result.space.name,
+        result.classes,
+        result.mean,
+        result.std,
+        result.pixels,
+        result.table,
+        result.scale,
+    )
     return write(result.network, source, folder=folder, formats=formats, force=force)
 
 
 def source_of(data: Mapping[str, Any], space: str, document: Mapping[str, Any]) -> Source:
     """What exporters need to know, from the content of result.json and recipe.json."""
-    return _source(Architecture.from_json(data["architecture"], data["key"]), space, document["data"])
-
-
-def _source(architecture: Architecture, space: str, facts: Mapping[str, Any]) -> Source:
+    facts = document["data"]
     classes, mean, std, pixels = (tuple(facts[name]) for name in ("classes", "mean", "std", "pixels"))
-    return Source(architecture, space, classes, mean, std, pixels)
+    architecture = Architecture.from_json(data["architecture"], data["key"])
+    return Source(architecture, space, classes, mean, std, pixels, _table(facts), _scale(facts))
+
+
+def _table(facts: Mapping[str, Any]) -> Table | None:
+    """The rules for rows; runs of the first version know only images."""
+    rules = facts.get("table")
+    return None if rules is None else Table.from_json(rules)
+
+
+def _scale(facts: Mapping[str, Any]) -> tuple[float, float]:
+    mean, std = facts.get("scale", (0.0, 1.0))
+    return mean, std

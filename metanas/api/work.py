@@ -111,6 +111,8 @@ def _work(
         with _ending(log):
             for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, parts, checkpoint)):
                 recorder.say(note, "warning")
+            for note in parts.data.notes if checkpoint is None else ():
+                recorder.say(note)
             data, network = Session(parts, recorder).run(None if checkpoint is None else checkpoint.tree["state"])
             document = folder.read_recipe()
             formats = RUN_FORMATS if parts.handed.ops is None else OWN_FORMATS

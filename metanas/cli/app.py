@@ -54,7 +54,12 @@ def search(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, or a path: an .npz, a folder of images by class, a .zip of it.", show_default=False),
+        typer.Option(
+            help="digits, or a path: an .npz, a .csv, a folder of images by class, a .zip of it.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
     ] = None,
     controller: Annotated[
         str | None, typer.Option(help="darts, drnas, darts_pt or random.", show_default=False)
@@ -91,6 +96,7 @@ def search(
     changes = dict(parse_setting(text) for text in settings or [])
     given: dict[str, Any] = {
         "data.source": data,
+        "data.target": target,
         "search.controller": controller,
         "search.estimator": estimator,
         "search.epochs": epochs,

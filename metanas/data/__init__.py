@@ -4,6 +4,7 @@ from metanas.data.augment import Augmentation, Crop, Cutout, Flip, augmented
 from metanas.data.batches import batches, in_order, steps
 from metanas.data.load import load_data
 from metanas.data.splits import stratified
+from metanas.data.table import Column, Table
 from metanas.data.task import CLASSIFICATION, REGRESSION, Task
 from metanas.data.types import Data, Split
 
@@ -11,11 +12,13 @@ __all__ = [
     "CLASSIFICATION",
     "REGRESSION",
     "Augmentation",
+    "Column",
     "Crop",
     "Cutout",
     "Data",
     "Flip",
     "Split",
+    "Table",
     "Task",
     "augmented",
     "batches",

@@ -101,7 +101,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
             first = file.readline()
             separator = max(SEPARATORS, key=first.count)
             file.seek(0)
-            lines = list(_lines(csv.reader(file, delimiter=separator, strict=True)))
+            lines = list(_lines(csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error).splitlines()[0]
         raise DataError(f"{str(path)!r} cannot be read as CSV ({reason}); save it as CSV in UTF-8") from error

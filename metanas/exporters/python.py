@@ -1,20 +1,23 @@
 """The stand-alone Python module: one file that imports torch and the standard library, and reads as if written by
 hand.
 
-    constants      ARCHITECTURE, CLASSES, MEAN, STD, SHAPE
+    constants      ARCHITECTURE, CLASSES, MEAN, STD, SHAPE, COLUMNS
     classes        a block of each kind in use, a cell of each kind, Network
-    functions      build, load, read_safetensors, classify; main takes image files
+    functions      build, load, read_safetensors; main takes image files, or tables
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from metanas.data import Column, Table
+from metanas.data.table import MISSING
 from metanas.exporters.classes import Book, network_class
-from metanas.exporters.code import constant, identifier, literal, sequence
+from metanas.exporters.code import COLUMNS, columns, constant, identifier, literal, sequence
 from metanas.exporters.plan import check
 from metanas.exporters.source import Source
-from metanas.exporters.tail import CLASSIFY, LOAD, MODES
+from metanas.exporters.tail import ANSWERS, CLASSIFY, LOAD, MODES, PREDICT
 from metanas.network import Network
 
 
@@ -25,20 +28,29 @@ def python_code(network: Network, source: Source, name: str) -> str:
     inputs = ["x"] if len(shapes) == 1 else [identifier(value) for value in network.program.inputs]
     book = Book()
     network_class(network, "Network", book, inputs)
-    images = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] in MODES and bool(source.mean)
+    images = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] in MODES and bool(source.mean and source.classes)
     body = [*book.lines(), *LOAD.replace("<name>", name).strip("\n").splitlines()]
     if images:
         body += ["", "", *CLASSIFY.replace("<mode>", MODES[shapes[0][0]]).strip("\n").splitlines()]
+    elif source.table is not None:
+        body += ["", "", *_predict(source, source.table)]
     text = "\n".join(body)
-    lines = [*_docstring(network, source, name, inputs, images), "", *_imports(text, images), ""]
+    main = "image" if images else "row" if source.table is not None else ""
+    lines = [*_docstring(network, source, name, inputs, main), "", *_imports(text, main), ""]
     lines += [*_constants(network, source, name, images), "", "", text, ""]
     return "\n".join(lines)
 
 
-def _docstring(network: Network, source: Source, name: str, inputs: list[str], images: bool) -> list[str]:
+def _predict(source: Source, table: Table) -> list[str]:
+    answer, answers = ANSWERS[bool(source.classes)]
+    text = PREDICT.replace("<features>", str(table.width)).replace("<answers>", answers)
+    return text.replace("<answer>", answer).strip("\n").splitlines()
+
+
+def _docstring(network: Network, source: Source, name: str, inputs: list[str], main: str) -> list[str]:
     count = sum(p.numel() for p in network.parameters())
     space = re.sub(r"[^\w .-]", "", source.space, flags=re.ASCII)
-    calls = ", ".join("images" if images else x for x in inputs)
+    calls = ", ".join({"image": "images", "row": "encode(rows)"}.get(main, x) for x in inputs)
     shapes = ", ".join(f"(batch, {', '.join(map(str, network.shapes[v]))})" for v in network.program.inputs)
     result = f"(batch, {', '.join(map(str, network.shapes[network.program.output]))})"
     lines = [
@@ -47,17 +59,22 @@ def _docstring(network: Network, source: Source, name: str, inputs: list[str], i
         "This file needs torch and nothing else:",
         "",
         f"    network = load()           # in eval mode, with the weights of {name}.safetensors",
-        f"    scores = network({calls})".ljust(31) + f"# {shapes} -> {result}",
+        f"{f'    scores = network({calls})':<29}  # {shapes} -> {result}",
     ]
-    if images:
+    if main == "image":
         lines += ["", f"    python {name}.py photo.png photo2.png", ""]
         lines += ["classifies image files (needs Pillow)."]
+    elif main == "row":
+        lines += ["", f"    python {name}.py rows.csv", ""]
+        lines += ["prints what it predicts for each row of a table."]
+        if not source.classes:
+            lines += ["", "Scores are normalised: predict() gives scores * STD + MEAN."]
     return [*lines, '"""']
 
 
-def _imports(text: str, images: bool) -> list[str]:
-    lines = ["from __future__ import annotations", "", "import json", "import math"]
-    lines += ["import sys"] if images else []
+def _imports(text: str, main: str) -> list[str]:
+    lines = ["from __future__ import annotations", "", *(["import csv"] if main == "row" else [])]
+    lines += ["import json", "import math", *(["import sys"] if main else [])]
     lines += ["from pathlib import Path", "", "import torch"]
     lines += ["import torch.nn.functional as F"] if "F." in text else []
     return [*lines, "from torch import Tensor, nn"]
@@ -65,7 +82,10 @@ def _imports(text: str, images: bool) -> list[str]:
 
 def _constants(network: Network, source: Source, name: str, images: bool) -> list[str]:
     lines = constant("ARCHITECTURE", literal(str(source.architecture)))
-    lines += sequence("CLASSES", [literal(c) for c in source.classes])
+    if source.classes:
+        lines += sequence("CLASSES", [literal(c) for c in source.classes])
+    if source.table is not None:
+        lines += _columns(source, source.table)
     if images:
         shape = network.shapes[network.program.inputs[0]]
         lines.append(f"SHAPE = ({', '.join(map(str, shape))})  # channels, height, width")
@@ -73,4 +93,27 @@ def _constants(network: Network, source: Source, name: str, images: bool) -> lis
         lines += sequence("MEAN", [repr(float(m)) for m in source.mean])
         lines += sequence("STD", [repr(float(s)) for s in source.std])
         lines += sequence("PIXELS", [repr(float(p)) for p in source.pixels])
+    if not images and not source.classes:
+        lines.append(f"MEAN, STD = {float(source.scale[0])!r}, {float(source.scale[1])!r}  # of what is predicted")
     return [*lines, f'WEIGHTS = Path(__file__).with_name("{name}.safetensors")']
+
+
+def _columns(source: Source, table: Table) -> list[str]:
+    """The rules of a table, a line for each column, its words on lines of their own where they are many."""
+    lines = ["# name, words, mean, std, median, whether a missing cell is marked", "COLUMNS = ("]
+    for column in table.columns:
+        words = "None"
+        if column.words is not None:
+            words = f"({', '.join(literal(word) for word in column.words)}{',' if len(column.words) == 1 else ''})"
+        numbers = [repr(float(number)) for number in (column.mean, column.std, column.median)]
+        items = [literal(column.name), words, *numbers, str(column.missing)]
+        line = f"    ({', '.join(items)}),"
+        lines += [line] if columns(line) <= COLUMNS else _broken(items, column)
+    return [*lines, ")", f"MISSING = {{{', '.join(literal(word) for word in sorted(MISSING))}}}"]
+
+
+def _broken(items: Sequence[str], column: Column) -> list[str]:
+    rows = [f"        {item}," for item in items]
+    if columns(rows[1]) > COLUMNS and column.words is not None:
+        rows[1:2] = ["        (", *(f"            {literal(word)}," for word in column.words), "        ),"]
+    return ["    (", *rows, "    ),"]

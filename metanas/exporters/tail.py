@@ -1,4 +1,4 @@
-"""The last part of the written file: loading its weights, and classifying image files. Plain text, the same for all."""
+"""The last part of the written file: loading its weights, and predicting image files or rows of a table. Plain text."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels -> how Pillow calls such an image."""
@@ -112,3 +112,64 @@ def main(paths: list[str]) -> int:
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 '''
+
+PREDICT = '''
+def read_rows(path: str) -> list[dict]:
+    """The rows of a CSV file, by the names in its first line."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        separator = max(",;\\t|", key=file.readline().count)
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=separator, skipinitialspace=True)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+        return list(reader)
+
+
+def encode(rows: list[dict]) -> Tensor:
+    """Rows by the names of their columns as inputs: (rows, <features>)."""
+    inputs = [[x for c in COLUMNS for x in encode_cell(row[c[0]], c)] for row in rows]
+    return torch.tensor(inputs).view(len(rows), <features>)
+
+
+def encode_cell(cell: object, column: tuple) -> list[float]:
+    """What a cell becomes: a scaled number, or a 1 at its place among the words."""
+    name, words, mean, std, median, mark = column
+    text = "" if cell is None else str(cell).strip()
+    missing = text.lower() in MISSING
+    if words is not None:
+        values = [float(text == word) for word in words]
+    else:
+        number = median if missing else float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"column {name}: {text} is not finite")
+        values = [(number - mean) / std]
+    return [*values, float(missing)] if mark else values
+
+
+def predict(rows: list[dict]) -> list:
+    """The <answer> of each row."""
+    network = load()
+    with torch.no_grad():
+        outputs = network(encode(rows).to(next(network.parameters()).dtype))
+    <answers>
+
+
+def main(paths: list[str]) -> int:
+    """Prints the prediction of each row of each CSV file."""
+    if not paths:
+        print(f"usage: python {Path(__file__).name} ROWS.csv...", file=sys.stderr)
+        return 2
+    for path in paths:
+        for answer in predict(read_rows(path)):
+            print(answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+'''
+
+ANSWERS = {
+    True: ("class", "return [CLASSES[k] for k in outputs.argmax(1).tolist()]"),
+    False: ("quantity", "return [output * STD + MEAN for output in outputs[:, 0].tolist()]"),
+}
+"""Whether there are classes -> what is predicted, and how."""

@@ -34,6 +34,8 @@ def weights_bytes(network: Network, source: Source, name: str) -> bytes:
         "mean": list(source.mean),
         "std": list(source.std),
         "pixels": list(source.pixels),
+        **({} if source.table is None else {"table": source.table.to_json()}),
+        **({} if source.classes else {"scale": list(source.scale)}),
     }
     return _in_order(safetensors.torch.save(tensors, {key: dump_json(value) for key, value in facts.items()}))
 

@@ -108,8 +108,10 @@ def _fits(network: Network, source: Source) -> None:
         raise ExportError(
             f"mean has {len(source.mean)} channels and the network's input {shape[0]}; give one a channel"
         )
-    if len(source.classes) != out[0]:
+    if (len(source.classes) or 1) != out[0]:
         raise ExportError(f"{len(source.classes)} classes for a network with {out[0]} outputs; name every output")
+    if source.table is not None and (source.table.width,) != shape:
+        raise ExportError(f"the table gives inputs ({source.table.width},) and the network takes {shape}; give its own")
 
 
 def _stage_and_move(network: Network, source: Source, name: str, targets: Mapping[str, Path]) -> None:
@@ -187,6 +189,8 @@ def _facts(network: Network, source: Source, name: str) -> dict[str, Any]:
         "pixels": list(source.pixels),
         "shape": list(network.shapes[network.program.inputs[0]]),
         "parameters": sum(p.numel() for p in network.parameters()),
+        **({} if source.table is None else {"table": source.table.to_json()}),
+        **({} if source.classes else {"scale": list(source.scale)}),
     }
 
 

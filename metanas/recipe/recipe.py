@@ -59,7 +59,9 @@ class DataRecipe(Section):
     """`source`: a name or a path; None where data was handed over. Sizes are fractions (below 1) or counts.
 
     `augment`: words such as "crop 1", "flip", "cutout 8"; None: what suits the source. `size`: side of the images
-    from a folder or a zip; None: their own where all have the same and it is small, else 32.
+    from a folder or a zip; None: their own where all have the same and it is small, else 32. `target`: the column of a
+    table that is predicted; `drop`: columns that are left out; `task`: None: as the target of the table says, else
+    classification.
     """
 
     source: str | None = "digits"
@@ -68,6 +70,9 @@ class DataRecipe(Section):
     test: Size | None = None
     augment: tuple[str, ...] | None = None
     size: Whole | None = None
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    task: Literal["classification", "regression"] | None = None
 
 
 class RoundRecipe(Section):

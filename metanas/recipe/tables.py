@@ -133,6 +133,9 @@ def make_data(recipe: Recipe, source: Any = None) -> Data:
         seed=recipe.seed,
         augment=augment,
         size=section.size,
+        target=section.target,
+        drop=section.drop,
+        task=section.task,
     )
 
 

@@ -234,7 +234,7 @@ def test_data_that_cannot_be(quick: Quick, images: Any, runs: Path) -> None:
         ((x, y * 0), "all 160 labels are 0: at least 2 classes are needed"),
         ((x, y - 1), "80 of 160 train labels are out of range"),
         ((x.clone().index_fill_(0, torch.tensor([3]), torch.nan), y), "36 NaN and 0 infinite pixels in 1 of 160"),
-        ((x[:, 0, 0], y), "got (160, 6)"),
+        ((x[:, 0, 0, 0], y), "got (160,)"),
         ({"inner": (x[:80], y[:80]), "outer": (x[40:120], y[40:120]), "test": (x[120:], y[120:])}, "40"),
     ]:
         with pytest.raises(DataError) as caught:

@@ -128,7 +128,7 @@ def test_the_target_says_which_task_it_is(
 
 def test_separators_quotes_byte_order_mark_and_empty_lines(write: Write) -> None:
     rows = "\n\n".join(f'"a, {k % 3}";{k};{k % 2}' for k in range(60))
-    data = load_data(write("\ufeffname;size;y\r\n" + rows, "x.tsv"), target="y")
+    data = load_data(write("\ufeffname; size;y\r\n" + rows, "x.tsv"), target="y")
     assert [c.name for c in data.table.columns] == ["name", "size"] and data.shape == (4,)
     assert data.table.columns[0].words == ("a, 0", "a, 1", "a, 2")
 

@@ -69,7 +69,10 @@ def problems(data: Any) -> list[str]:
     [
         ({"serch": {}}, ['serch: unknown key; did you mean "search"?']),
         ({"search": {"lrr": 1}}, ['search.lrr: unknown key; did you mean "lr"?']),
-        ({"data": {"qqq": 1}}, ["data.qqq: unknown key; allowed: source, inner, outer, test, augment, size"]),
+        (
+            {"data": {"qqq": 1}},
+            ["data.qqq: unknown key; allowed: source, inner, outer, test, augment, size, target, drop, task"],
+        ),
         ({"search": 3}, ["search: should be a section, got 3"]),
         ({"space": 3}, ["space: should be a section, got 3"]),
         ({"space": {"options": 3}}, ["space.options: should be a section, got 3"]),
