@@ -57,6 +57,18 @@ def darts_size() -> int:
     return (math.prod(math.comb(n, 2) for n in range(2, 6)) * 7**8) ** 2
 
 
+# Multilayer perceptrons for tables
+
+
+def mlp(width: int = 8, blocks: int = 2) -> Space:
+    return shipped("mlp").space(width, blocks)
+
+
+def mlp_size(blocks: int) -> int:
+    """Per block two norms, three hidden widths, four activations, with or without its input; as many as are deep."""
+    return sum((2 * 3 * 4 * 2) ** depth for depth in range(1, blocks + 1))
+
+
 # NAS-Bench-101 (Ying et al., ICML 2019, arXiv:1902.09635)
 
 
@@ -223,6 +235,7 @@ KNOWN = (
     Known("nested", nested, 3**3 + 1, outputs=3),
     Known("nasbench201", nasbench201, 5**6),
     Known("darts", darts, darts_size(), (3, 16, 16)),
+    Known("mlp", mlp, mlp_size(2), (5,), 3),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
     Known("elastic", elastic, 9, outputs=5),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from metanas.bilevel import torch_step
-from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, in_order, steps
+from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, steps
 from metanas.errors import CheckpointError, DivergedError
 from metanas.network import Precision, computed_in
 from metanas.network.diagnosis import first_not_finite
@@ -243,7 +243,8 @@ def score(network: nn.Module, split: Split, *, task: Task = CLASSIFICATION) -> S
     """
     total, rows = torch.zeros((), device=split.targets.device), []
     with evaluating(network):
-        for inputs, targets in in_order(split, TEST_BATCH):
+        parts = -(-len(split) // TEST_BATCH)  # of nearly equal size: one row alone has no batch statistics
+        for inputs, targets in zip(split.inputs.tensor_split(parts), split.targets.tensor_split(parts), strict=True):
             rows.append(network(inputs))
             total += task.loss(rows[-1], targets) * len(targets)
     return Score(float(total) / len(split), float(task.metric(torch.cat(rows), split.targets)))

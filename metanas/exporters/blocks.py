@@ -18,7 +18,7 @@ from torch import nn
 
 from metanas.errors import ExportError, nearest
 from metanas.exporters.templates import Block
-from metanas.network.blocks import Phase
+from metanas.network.blocks import Phase, activation
 from metanas.network.ops import OPS, Shape, width_of
 from metanas.space import Op
 
@@ -69,7 +69,7 @@ def part(op: Op, shape: Shape, phase: Phase, module: nn.Module) -> Part:
 def _normed(module: nn.Module) -> str:
     """How the norm of a module is made beyond its width: " " plain, "" none."""
     for inner in module.modules():
-        if isinstance(inner, nn.BatchNorm2d):
+        if isinstance(inner, nn.BatchNorm1d | nn.BatchNorm2d):
             facts = ["" if inner.affine else ", affine=False"]
             facts.append("" if inner.track_running_stats else ", track_running_stats=False")
             return "".join(facts) or " "
@@ -171,6 +171,20 @@ def _linear(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(f"nn.Sequential(nn.Linear({{0}}, {{1}}), nn.{type(module[1]).__name__}())", widths)
 
 
+def _elastic_linear(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part("nn.Linear({0}, {1})", (shape[0], width_of(op, shape)))
+
+
+def _norm(op: Op, shape: Shape, module: nn.Module) -> Part:
+    facts = _normed(module)
+    calls = [f"nn.BatchNorm{1 if len(shape) == 1 else 2}d({{0}}{facts.strip()})"] if facts else []
+    calls += [f"nn.{type(activation(op.activation)).__name__}()"] if op.activation else []
+    if not calls:
+        return Part(use="{x}")
+    call = calls[0] if len(calls) == 1 else f"nn.Sequential({', '.join(calls)})"
+    return Part(call, (shape[0],) if facts else ())
+
+
 def _none(op: Op, shape: Shape, module: nn.Module) -> Part:
     width = width_of(op, shape)
     if width == shape[0] and op.stride == 1:
@@ -199,6 +213,8 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "classifier": _classifier,
     "elastic_conv": _elastic,
     "narrow": _narrow,
+    "elastic_linear": _elastic_linear,
+    "norm": _norm,
     "linear": _linear,
     "activation": lambda op, shape, module: Part(f"nn.{type(module).__name__}()"),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),

@@ -1,4 +1,4 @@
-"""The modules that operations are made of. Shapes: images (batch, channels, height, width)."""
+"""The modules that operations are made of. Shapes: images (batch, channels, height, width), rows (batch, features)."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def norm(name: str, channels: int, phase: Phase) -> list[nn.Module]:
-    """No or one batch norm. A search uses batch statistics everywhere: tracked ones raise under `torch.func.grad`."""
+def norm(name: str, channels: int, phase: Phase, *, rows: bool = False) -> list[nn.Module]:
+    """No or one batch norm, of images or of rows. A search uses batch statistics everywhere: tracked ones raise under
+    `torch.func.grad`.
+    """
     if not name:
         return []
     if name not in AFFINE:
@@ -48,7 +50,8 @@ def norm(name: str, channels: int, phase: Phase) -> list[nn.Module]:
     affine = AFFINE[name][phase]
     if affine is None:
         return []
-    return [nn.BatchNorm2d(channels, affine=affine, track_running_stats=phase == "scratch")]
+    kind = nn.BatchNorm1d if rows else nn.BatchNorm2d
+    return [kind(channels, affine=affine, track_running_stats=phase == "scratch")]
 
 
 class Conv(nn.Conv2d):
@@ -144,6 +147,19 @@ class ElasticConv(nn.Module):
         y = F.batch_norm(y, mean, variance, self.scale[:out], self.shift[:out], now)
         y = F.relu(y)
         return y if mask is None else y * mask.view(1, -1, 1, 1)
+
+
+class ElasticLinear(nn.Linear):
+    """A linear map of rows that can be narrower than built, its first features shared by all widths.
+
+    `forward(x, width=w)` computes `w` features; `forward(x, mask=m)` computes all and scales each by m (features,). The
+    input may be as narrow as it likes.
+    """
+
+    def forward(self, x: Tensor, width: int | None = None, mask: Tensor | None = None) -> Tensor:
+        out = width or self.out_features
+        y = F.linear(x, self.weight[:out, : x.shape[-1]], self.bias[:out])
+        return y if mask is None else y * mask
 
 
 class Narrow(nn.Module):

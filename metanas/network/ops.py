@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from metanas.errors import ShapeError
 from metanas.network.blocks import (
     Conv,
     ElasticConv,
+    ElasticLinear,
     FactorizedReduce,
     Narrow,
     Phase,
@@ -99,6 +101,22 @@ def linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     return nn.Sequential(nn.Linear(shape[-1], width), *after)
 
 
+def elastic_linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """A linear map of rows (features,) whose width may be chosen."""
+    if len(shape) != 1:
+        raise ShapeError("it takes rows (features,): flatten or pool before it")
+    return ElasticLinear(shape[0], width_of(op, shape))
+
+
+def normed(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """Norm (and activation) alone, of images or rows."""
+    if len(shape) not in (1, 3):
+        raise ShapeError("it takes rows (features,) or images (channels, height, width)")
+    after = [activation(op.activation)] if op.activation else []
+    modules = [*norm(op.norm, shape[0], phase, rows=len(shape) == 1), *after]
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+
 class Last(nn.Module):
     """The last element of a sequence: (batch, time, features) -> (batch, features)."""
 
@@ -119,6 +137,8 @@ OPS: Mapping[str, Maker] = {
     "classifier": classifier,
     "elastic_conv": lambda op, shape, phase: ElasticConv(shape[0], width_of(op, shape), op, phase),
     "narrow": lambda op, shape, phase: Narrow(width_of(op, shape)),
+    "elastic_linear": elastic_linear,
+    "norm": normed,
     "linear": linear,
     "activation": lambda op, shape, phase: activation(op.activation),
     "last": lambda op, shape, phase: Last(),

@@ -12,7 +12,7 @@ supernet by name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -96,12 +96,40 @@ activation='', options=())),)
     compiler = _Compiler()
     program = compiler.program(graph)
     _refuse_twins(program)
-    conditions = tuple(
-        (name, tuple(sorted(c for c in when if c is not None)))
-        for name, when in compiler.when.items()
-        if None not in when
-    )
-    return Program(program.inputs, program.steps, program.output, tuple(compiler.choices.values()), conditions)
+    read = _read_when(program, compiler.choices)
+    conditions = []
+    for name, uses in compiler.uses.items():
+        # Where nothing around a use says when it matters, what reads its value does.
+        when = set().union(*(read.get(path, ALWAYS) if known is None else {known} for known, path in uses))
+        if None not in when:
+            conditions.append((name, tuple(sorted(c for c in when if c is not None))))
+    return Program(program.inputs, program.steps, program.output, tuple(compiler.choices.values()), tuple(conditions))
+
+
+def _read_when(program: Program, choices: Mapping[str, Choice]) -> dict[str, set[Condition]]:
+    """The conditions under which each value is read, one of which must hold; None: always.
+
+    Only a choice of one of several values leaves the others unread. Choices of k, and of any subset, do not count: the
+    benchmarks that have them (DARTS, NAS-Bench-101) count the operations of unread nodes as well.
+    """
+    read: dict[str, set[Condition]] = {program.output: {None}}
+    at: dict[str, set[Condition]] = {}  # when a choice is met
+    for step in reversed(program.steps):
+        when = read.setdefault(step.out, {None})
+        for name in {c[0] for c in when if c is not None}:
+            every = {(name, label) for label in choices[name].options}
+            if every <= when:  # whatever is taken
+                when -= {(name, label) for label in choices[name].candidates}
+                when |= at[name]
+        one = choices[step.choice] if isinstance(step, Combine) and step.choice else None
+        if one is not None and one.take == 1:
+            at.setdefault(one.name, set()).update(when)
+            for label, source in zip(one.candidates, sources_of(step), strict=True):
+                read.setdefault(source, set()).add((one.name, label))
+        else:
+            for source in sources_of(step):
+                read.setdefault(source, set()).update(when)
+    return read
 
 
 def _refuse_twins(program: Program) -> None:
@@ -116,28 +144,30 @@ def _refuse_twins(program: Program) -> None:
 
 
 Condition: TypeAlias = tuple[str, str] | None
+ALWAYS: frozenset[Condition] = frozenset({None})
 
 
 class _Compiler:
-    """Walks a graph once; owns the choices met so far and the conditions under which they were met."""
+    """Walks a graph once; owns the choices met so far, and where and under which condition each was met."""
 
     def __init__(self) -> None:
         self.choices: dict[str, Choice] = {}
-        self.when: dict[str, set[Condition]] = {}
+        self.uses: dict[str, list[tuple[Condition, str]]] = {}
 
     def program(self, graph: Graph, condition: Condition = None) -> Program:
         steps: list[Step] = []
         output = self.graph(graph, list(graph.inputs), "", condition, steps)
         return Program(tuple(graph.inputs), tuple(steps), output)
 
-    def note(self, choice: Choice, condition: Condition) -> str:
+    def note(self, choice: Choice, condition: Condition, path: str) -> str:
+        """Keeps a choice, the condition around it, and the value that it makes."""
         known = self.choices.setdefault(choice.name, choice)
         if known != choice:
             raise SpaceError(
                 f"choice {choice.name!r} means two things: {', '.join(known.candidates)} (take {known.take}) "
                 f"and {', '.join(choice.candidates)} (take {choice.take}); give the second another name"
             )
-        self.when.setdefault(choice.name, set()).add(condition)
+        self.uses.setdefault(choice.name, []).append((condition, path))
         return choice.name
 
     def content(self, content: Content, value: str, path: str, condition: Condition, steps: list[Step]) -> str:
@@ -146,7 +176,7 @@ class _Compiler:
                 return value
             case Op():
                 if isinstance(content.width, Size):
-                    self.note(content.width.decision(), condition)
+                    self.note(content.width.decision(), condition, path)
                 steps.append(Apply(path, value, content))
                 return path
             case OneOf():
@@ -158,7 +188,7 @@ class _Compiler:
                 return path
 
     def one_of(self, content: OneOf, values: list[str], path: str, condition: Condition, steps: list[Step]) -> str:
-        name = self.note(content.decision(), condition)
+        name = self.note(content.decision(), condition, path)
         outs = []
         for label, candidate in content.contents:
             here, when = f"{path}.{label}", (name, label)
@@ -178,7 +208,8 @@ class _Compiler:
         return at[graph.output]
 
     def node(self, node: Node, at: dict[str, str], path: str, condition: Condition, steps: list[Step]) -> str:
-        choice = None if node.choice is None else self.note(node.choice, condition)
+        joined = path if node.body is None else f"{path}.in"
+        choice = None if node.choice is None else self.note(node.choice, condition, joined)
         ins: list[str] = []
         before: list[str] = []
         for k, edge in enumerate(node.edges):
@@ -193,7 +224,6 @@ class _Compiler:
         if len(ins) == 1 and choice is None and node.combine != "split":
             joined = ins[0]
         else:
-            joined = path if node.body is None else f"{path}.in"
             steps.append(Combine(joined, tuple(ins), node.combine, choice, node.width))
         return self.content(node.body, joined, path, condition, steps)
 
