@@ -51,7 +51,8 @@ def space(channels: int = 16, layers: int = 8) -> Space:
         older, newer, reduced = newer, f"cell{k}", reduce
     nodes.append(Node("head", (Edge(newer, op("classifier", width=NEEDED)),)))
     settings = {"channels": channels, "layers": layers}
-    return Space(Graph(("image",), tuple(nodes), "head"), "darts", settings=settings)
+    auxiliary = f"cell{2 * layers // 3}"
+    return Space(Graph(("image",), tuple(nodes), "head"), "darts", settings=settings, auxiliary=auxiliary)
 
 
 def cell(width: int, reduce: bool, *, after: bool) -> Graph:

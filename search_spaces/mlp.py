@@ -34,7 +34,10 @@ def space(width: int = 64, blocks: int = 3) -> Space:
         Node("trunk", tuple(map(Edge, names[1:])), choice=depth, body=op("norm", norm="batch", activation="relu")),
         Node("head", (Edge("trunk", op("linear", width=NEEDED)),)),
     ]
-    return Space(Graph(("row",), tuple(nodes), "head"), "mlp", settings={"width": width, "blocks": blocks})
+    ways = (f"{{norm{k}}} {{hidden{k}}} {{activation{k}}} {{residual{k}}}" for k in range(1, blocks + 1))
+    template = f"{{depth}}: {' | '.join(ways)}"
+    settings = {"width": width, "blocks": blocks}
+    return Space(Graph(("row",), tuple(nodes), "head"), "mlp", template=template, settings=settings)
 
 
 def block(k: int, width: int) -> Graph:

@@ -19,7 +19,7 @@ from metanas.errors import RecipeError, ShapeError
 from metanas.evaluation import short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
-from metanas.network import OPS, Maker, Network, derived, inherit, supernet
+from metanas.network import OPS, Maker, Network, WithAuxiliary, derived, inherit, supernet
 from metanas.recipe import Recipe
 from metanas.recipe.tables import (
     check_precision,
@@ -132,9 +132,13 @@ class Parts:
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
                 self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
-            if isinstance(controller, ValueController) or self.final_space is not self.space:
+            head = self._auxiliary_node()
+            if isinstance(controller, ValueController) or self.final_space is not self.space or head:
                 one = self.space.sample(np.random.default_rng(0))
-                self._require_outputs(derived(self.final_space, one, self.data.shape, outputs, ops=ops))
+                last = derived(self.final_space, one, self.data.shape, outputs, ops=ops)
+                self._require_outputs(last)
+                if head:
+                    WithAuxiliary(last, head, outputs, seed=0)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
 
@@ -145,6 +149,11 @@ class Parts:
             yield
         except ShapeError as error:
             raise ShapeError(f"{error}{advice}") from None
+
+    def _auxiliary_node(self) -> str | None:
+        if self.recipe.evaluation.auxiliary and self.final_space.auxiliary is None:
+            raise RecipeError([f"evaluation.auxiliary: {self.space.name} names no node for an auxiliary head; take 0"])
+        return self.final_space.auxiliary if self.recipe.evaluation.auxiliary else None
 
     def _require_outputs(self, network: Network) -> None:
         given, needed = network.shapes[network.program.output], (self.data.outputs,)
@@ -168,6 +177,14 @@ class Parts:
             ops=self.handed.ops or OPS,
             seed=self.number("weights", name),
         ).to(self.device)
+
+    def trained(self, network: Network, *, name: str) -> nn.Module:
+        """What is trained: the network, with an auxiliary head where the recipe wants one."""
+        node = self.final_space.auxiliary
+        if not self.recipe.evaluation.auxiliary or node is None:
+            return network
+        seed = self.number("weights", name, "auxiliary")
+        return WithAuxiliary(network, node, self.data.outputs, seed=seed).to(self.device)
 
     def search(self) -> GradientSearch | ValueSearch:
         """The search at its beginning."""
@@ -242,5 +259,6 @@ class Parts:
             return network.to(self.device)
 
         section = self.recipe.evaluation
-        training = make_training(section, lr=lr or section.lr, precision=self.recipe.precision)
+        changes = {"lr": lr or section.lr, "precision": self.recipe.precision, "drop_path": 0.0}  # too short for it
+        training = make_training(section, **changes)
         return short_training(build, self.data, training, seed=self.number("objective"), task=self.task)

@@ -180,7 +180,7 @@ class Session:
         parts, started = self.parts, self.recorder.log.elapsed
         network = parts.network(architecture, name=name)
         training = ScratchTraining(
-            network,
+            parts.trained(network, name=name),
             parts.data.train,
             make_training(parts.recipe.evaluation, precision=parts.recipe.precision),
             seed=parts.number("training"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from metanas.bilevel import torch_step
 from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, steps
+from metanas.data.seeds import seeded
 from metanas.errors import CheckpointError, DivergedError
-from metanas.network import Precision, computed_in
+from metanas.network import Network, Precision, WithAuxiliary, computed_in, drop_path
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture
 
@@ -42,6 +43,8 @@ class Training:
         momentum, weight_decay: of SGD (Nesterov).
         clip: greatest gradient norm.
         precision: of the forward pass and its gradients; tests are float32.
+        drop_path: rate of drop path towards the end; it grows from 0, linearly with the epochs.
+        auxiliary: weight of the loss of the auxiliary head.
     """
 
     epochs: int = 20
@@ -52,6 +55,8 @@ class Training:
     weight_decay: float = 5e-4
     clip: float = 5.0
     precision: Precision = "float32"
+    drop_path: float = 0.0
+    auxiliary: float = 0.0
 
     def rate(self, step: int, per_epoch: int) -> float:
         """The learning rate of a step, counted from 0.
@@ -64,6 +69,14 @@ class Training:
             return self.lr * (step + 1) / warm
         done = (step - warm) / max(self.epochs * per_epoch - warm, 1)
         return self.lr * (1 + math.cos(math.pi * done)) / 2
+
+    def drop_rate(self, epoch: int) -> float:
+        """The rate of drop path in an epoch, counted from 0.
+
+        >>> [Training(epochs=4, drop_path=0.2).drop_rate(epoch) for epoch in range(4)]
+        [0.0, 0.05, 0.1, 0.15000000000000002]
+        """
+        return self.drop_path * epoch / self.epochs
 
 
 @dataclass(frozen=True)
@@ -91,14 +104,14 @@ class ScratchTraining:
     """A training in progress; it owns the network's weights and the optimiser until it is done.
 
     Args:
-        network: built with phase "scratch", on the data's device.
+        network: built with phase "scratch", on the data's device; or that with its auxiliary head (`WithAuxiliary`).
         train: the split to train on (`data.train`, or `data.inner` for an objective that is judged on `data.outer`).
         augment: what training batches go through.
         seed: of the order of the examples and of the augmentation.
         task: whose loss is minimised, and whose metric is reported.
 
     Raises:
-        ValueError: the network has no parameters (torch's own).
+        ValueError: the network has no parameters (torch's own); drop path for something else than a `Network`.
     """
 
     def __init__(
@@ -113,6 +126,10 @@ class ScratchTraining:
     ) -> None:
         self.network, self.split, self.settings, self.seed = network, train, settings, seed
         self.augment, self.task = tuple(augment), task
+        self.plain = network.network if isinstance(network, WithAuxiliary) else network
+        if settings.drop_path and not isinstance(self.plain, Network):
+            raise ValueError(f"drop path needs a Network, which says what is summed; got {type(self.plain).__name__}")
+        self.noise = torch.Generator(train.targets.device)
         self.epoch = 0
         self.per_epoch = steps(train, settings.batch_size)
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -148,13 +165,23 @@ class ScratchTraining:
     def _run(self) -> Tensor:
         """One epoch; sums over the examples of its finite steps: (loss, examples, metric, examples that have one)."""
         self.network.train()
+        rate = self.settings.drop_rate(self.epoch)
+        with drop_path(self.plain, rate, self.noise) if isinstance(self.plain, Network) else nullcontext():
+            return self._steps()
+
+    def _steps(self) -> Tensor:
         sums = torch.zeros(4, device=self.split.targets.device)
         for k, (inputs, targets) in enumerate(self._batches(), self.epoch * self.per_epoch):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(k, self.per_epoch)
             statistics = torch._foreach_clone(self.statistics) if self.statistics else []
+            self.noise.manual_seed(seeded(self.seed, "drop path", k).initial_seed())
             outputs = computed_in(self.settings.precision, self.network, inputs)
-            loss = self.task.loss(outputs, targets)
+            if isinstance(self.network, WithAuxiliary):
+                outputs, beside = outputs
+                loss = self.task.loss(outputs, targets) + self.settings.auxiliary * self.task.loss(beside, targets)
+            else:
+                loss = self.task.loss(outputs, targets)
             gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
             skipped = self.step.report.skipped
             good = self.step.apply(gradients, loss.detach()).skipped == skipped

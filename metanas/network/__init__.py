@@ -1,6 +1,9 @@
 """Networks: the builder for supernets and derived networks, the operations, and the plain executor."""
 
+from metanas.network.auxiliary import AuxiliaryHead as AuxiliaryHead
+from metanas.network.auxiliary import WithAuxiliary as WithAuxiliary
 from metanas.network.blocks import Phase as Phase
+from metanas.network.drop_path import drop_path as drop_path
 from metanas.network.frozen import frozen as frozen
 from metanas.network.frozen import shadow as shadow
 from metanas.network.inherit import inherit as inherit

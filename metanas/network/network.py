@@ -93,8 +93,12 @@ class Network(nn.Module):
         self.zeros = frozenset(s.out for s in program.steps if isinstance(s, Apply) and s.op.kind == "none")
         self.last_read = _last_read(program)
 
-    def forward(self, *inputs: Tensor, mix: Mix | None = None) -> Tensor:
+    def forward(
+        self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
+    ) -> Tensor:
         """The program's output, (batch, *shape); inputs of the same batch; `mix`: choice -> what it is set to.
+
+        The value that is called `see` is put into `seen` as it passes.
 
         Raises SpaceError for a choice that the network does not have.
         """
@@ -117,6 +121,8 @@ class Network(nn.Module):
                 values[step.out] = module(values[step.source], **size_arguments(step, mix))  # type: ignore[misc]
             else:
                 values[step.out] = self.scan(step, values[step.source], mix)
+            if seen is not None and step.out == see:
+                seen[see] = values[see]
             for value in finished:  # a supernet holds many values: let go of what is read no more
                 values.pop(value, None)
         return values[self.program.output]

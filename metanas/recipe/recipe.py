@@ -125,7 +125,7 @@ class EvaluationRecipe(Section):
     """Training from scratch, as in `evaluation.Training`.
 
     `random`: how many random architectures stand beside; `space`: options of the space that differ from the search's,
-    as more channels.
+    as more channels; `drop_path`, `auxiliary`: of the paper's evaluation of DARTS, 0.2 and 0.4 there.
     """
 
     epochs: Whole = 25
@@ -135,6 +135,8 @@ class EvaluationRecipe(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Part = 5e-4
     clip: Rate = 5.0
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    auxiliary: Part = 0.0
     random: Annotated[int, Field(ge=0)] = 3
     space: Options = {}
 

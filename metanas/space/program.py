@@ -116,11 +116,11 @@ def _read_when(program: Program, choices: Mapping[str, Choice]) -> dict[str, set
     at: dict[str, set[Condition]] = {}  # when a choice is met
     for step in reversed(program.steps):
         when = read.setdefault(step.out, {None})
-        for name in {c[0] for c in when if c is not None}:
-            every = {(name, label) for label in choices[name].options}
-            if every <= when:  # whatever is taken
-                when -= {(name, label) for label in choices[name].candidates}
-                when |= at[name]
+        left = list(at)  # in the order met, never in that of a set of strings: it differs between processes
+        while name := next((n for n in left if {(n, label) for label in choices[n].options} <= when), None):
+            left.remove(name)  # once each: a choice may stand under itself
+            when -= {(name, label) for label in choices[name].candidates}
+            when |= at[name]
         one = choices[step.choice] if isinstance(step, Combine) and step.choice else None
         if one is not None and one.take == 1:
             at.setdefault(one.name, set()).update(when)

@@ -31,6 +31,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
         "name": space.name,
         "settings": dict(space.settings),
         "template": space.template,
+        **({} if space.auxiliary is None else {"auxiliary": space.auxiliary}),
         "limits": [_write(limit) for limit in space.limits],
         "graph": _write(space.graph),
         "choices": [
@@ -54,7 +55,8 @@ def space_from_json(data: Any) -> Space:
     if not isinstance(graph, Graph) or not isinstance(limits, tuple) or not all(isinstance(x, Limit) for x in limits):
         raise SpaceError("space: 'graph' must be a Graph and 'limits' a list of Limit; give what space_to_json wrote")
     try:
-        return Space(graph, data.get("name", "space"), limits, data.get("template"), data.get("settings", {}))
+        named = {key: data[key] for key in ("name", "template", "settings", "auxiliary") if key in data}
+        return Space(graph, limits=limits, **named)
     except (TypeError, AttributeError) as error:
         raise SpaceError(f"space: cannot be read ({error}); give what space_to_json wrote") from None
 

@@ -35,6 +35,7 @@ class Space:
         template: how the benchmark writes an architecture, with a choice's name in braces where its label stands:
             `"|{1<-0}~0|+|{2<-0}~0|{2<-1}~1|"`.
         settings: the numbers that the space was built with, for the record.
+        auxiliary: the node of the graph whose value an auxiliary head may read in a training from scratch.
 
     Raises:
         SpaceError: a graph that cannot be compiled; a limit or a template that names what the space does not have.
@@ -52,6 +53,7 @@ class Space:
     limits: tuple[Limit, ...] = ()
     template: str | None = None
     settings: Mapping[str, int | float | str] = field(default_factory=dict)
+    auxiliary: str | None = None
 
     def __post_init__(self) -> None:
         names = {c.name: c for c in self.program.choices}
@@ -63,12 +65,15 @@ class Space:
             for label in limit.labels or ():
                 if label not in labels:
                     raise SpaceError(f"limit of {label!r}: no such candidate{nearest(label, labels)}")
+        nodes = [node.name for node in self.graph.nodes if node.name != self.graph.output]
+        if self.auxiliary is not None and self.auxiliary not in nodes:
+            raise SpaceError(f"auxiliary: no node {self.auxiliary!r} before the output{nearest(self.auxiliary, nodes)}")
         for name in re.findall(r"{(.*?)}", self.template or ""):
             if name not in names:
                 raise SpaceError(f"template: no choice {name!r}{nearest(name, names)}")
 
     def __hash__(self) -> int:
-        return hash((self.graph, self.name, self.limits, self.template))
+        return hash((self.graph, self.name, self.limits, self.template, self.auxiliary))
 
     @cached_property
     def program(self) -> Program:

@@ -16,7 +16,7 @@ from torch import nn
 from metanas.data import CLASSIFICATION, Crop, Split, batches, load_data
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, Training, score, short_training
-from metanas.network import derived
+from metanas.network import WithAuxiliary, derived
 from metanas.run.checkpoints import load, save
 
 MIXED = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_3x3~2|"
@@ -318,3 +318,65 @@ def test_a_metric_is_averaged_over_the_batches_that_have_one(network):
     never = replace(CLASSIFICATION, metric=lambda outputs, targets: torch.tensor(torch.nan))
     training = ScratchTraining(network(), images(), Training(epochs=1, batch_size=8), seed=0, task=never)
     assert next(training.epochs()).score is None
+
+
+def darts_network(problems, seed=0):
+    space = problems.darts(2, 3)
+    architecture = problems.shipped("darts").from_genotype(problems.shipped("darts").DARTS_V2)
+    return derived(space, architecture, (2, 8, 8), 3, seed=seed), space
+
+
+def with_head(problems, seed=0):
+    network, space = darts_network(problems, seed)
+    return WithAuxiliary(network, space.auxiliary, 3, seed=seed)
+
+
+EXTRAS = Training(epochs=3, batch_size=8, lr=0.05, drop_path=0.3, auxiliary=0.4)
+
+
+def test_the_auxiliary_loss_by_hand(problems):
+    """One step of plain descent on main + 0.4 * auxiliary loss, in float64."""
+    settings = Training(epochs=1, batch_size=26, lr=0.1, momentum=0.0, weight_decay=0.0, clip=1e9, auxiliary=0.4)
+    split = images()
+    split = Split(split.inputs.double(), split.targets)
+    trained, by_hand = with_head(problems).double(), with_head(problems).double()
+    training = ScratchTraining(trained, split, settings, seed=0)
+    (epoch,) = training.epochs()
+    ((inputs, targets),) = batches(split, 26, seed=0, epoch=0, stream="train")
+    main, beside = by_hand(inputs)
+    loss = F.cross_entropy(main, targets) + 0.4 * F.cross_entropy(beside, targets)
+    loss.backward()
+    assert epoch.loss == pytest.approx(float(loss.detach()), rel=1e-9)
+    assert epoch.score == pytest.approx(float((main.argmax(1) == targets).double().mean())), "of the network alone"
+    for (name, new), old in zip(trained.named_parameters(), by_hand.parameters(), strict=True):
+        expected = old.detach() - 0.1 * (0 if old.grad is None else old.grad)
+        torch.testing.assert_close(new.detach(), expected, rtol=1e-9, atol=1e-11, msg=name)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in by_hand.head.parameters())
+
+
+def test_drop_path_and_auxiliary_head_go_on_bit_for_bit(problems, tmp_path):
+    whole = with_head(problems)
+    losses = [epoch.loss for epoch in ScratchTraining(whole, images(), EXTRAS, seed=0).epochs()]
+    first = ScratchTraining(with_head(problems), images(), EXTRAS, seed=0)
+    epochs = first.epochs()
+    next(epochs), next(epochs)
+    save(tmp_path, 1, first.state(), 0)
+    again = ScratchTraining(with_head(problems, seed=9), images(), EXTRAS, seed=0)
+    again.restore(load(tmp_path).tree)
+    assert [epoch.loss for epoch in again.epochs()] == losses[2:]
+    assert same(dict(again.network.state_dict()), dict(whole.state_dict()))
+
+
+def test_drop_path_changes_a_training_after_its_first_epoch(problems):
+    def curve(**changes):
+        training = ScratchTraining(darts_network(problems)[0], images(), replace(EXTRAS, **changes), seed=0)
+        return [epoch.loss for epoch in training.epochs()]
+
+    plain, dropped = curve(drop_path=0.0), curve(drop_path=0.5)
+    assert plain[0] == dropped[0], "the rate begins at 0"
+    assert plain[1] != dropped[1] and curve(drop_path=0.5) == dropped
+
+
+def test_drop_path_needs_a_network():
+    with pytest.raises(ValueError, match="drop path needs a Network, which says what is summed; got Linear"):
+        ScratchTraining(nn.Linear(2, 2), images(), EXTRAS, seed=0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -120,3 +124,31 @@ def test_top_two_can_be_read_from_the_program(problems):
             behind.setdefault(step.choice, tuple(made[v].choice for v in step.sources))
     assert behind["reduce.4"] == ("reduce.4<-0", "reduce.4<-1", "reduce.4<-2", "reduce.4<-3")
     assert len(behind) == 8 and sum(map(len, behind.values())) == 28
+
+
+CHAIN = """
+from metanas.space import Choice, Edge, Graph, Node, Space, one_of, op
+import numpy as np
+
+def act(name):
+    return one_of(name, {k: op("activation", activation=k) for k in ("relu", "tanh")})
+
+nodes = (
+    Node("b1", (Edge("x", act("a1")),)),
+    Node("b2", (Edge("b1", act("a2")),)),
+    Node("out", (Edge("b1"), Edge("b2")), choice=Choice("d", ("1", "2"))),
+)
+space = Space(Graph(("x",), nodes, "out"))
+print(space.program.conditions, space.size, [str(space.sample(np.random.default_rng(k))) for k in range(3)])
+"""
+
+
+def test_conditions_and_draws_are_the_same_in_every_process():
+    """Sets of strings have another order in each process."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", CHAIN], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": str(k)}
+        ).stdout
+        for k in range(6)
+    }
+    assert len(said) == 1 and said.pop().startswith("(('a2', (('d', '2'),)),) 6 ")
