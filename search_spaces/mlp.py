@@ -14,6 +14,18 @@ architectures: 112,944 by default. A search holds the widest layers; narrower on
 
 from metanas.space import NEEDED, Choice, Edge, Graph, Node, Size, Space, one_of, op
 
+RECIPE = {
+    "search.epochs": 60,
+    "search.batch_size": 32,
+    "search.lr": 0.02,
+    "search.weight_decay": 0.03,
+    "evaluation.epochs": 60,
+    "evaluation.batch_size": 32,
+    "evaluation.lr": 0.005,
+    "evaluation.weight_decay": 0.1,
+}
+"""Small steps and a strong decay: tables are small, and their networks overfit sooner than those for images."""
+
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 """All give 0 for 0: a hidden feature that a mask switches off stays off, as if the layer were narrower."""
 

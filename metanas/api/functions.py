@@ -16,6 +16,7 @@ from metanas.controllers import Controller
 from metanas.errors import RunError
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
+from metanas.recipe.spaces import usual_settings
 from metanas.recipe.tables import controller_name, make_data, make_device
 from metanas.run import RunFolder, summarise
 from metanas.space import Space
@@ -51,7 +52,8 @@ def search(
         data: `"digits"`, a path (an .npz, a .csv, a folder or .zip of images by class), arrays, a Dataset, loaders, or
             Data. Default: digits.
         target: of a .csv, the column to be predicted.
-        recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it.
+        recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it. Default:
+            `Recipe()`, and what the file of the space says (`recipe.spaces`).
         controller: `"darts"`, `"drnas"`, `"darts_pt"`, `"random"`, or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
@@ -99,7 +101,8 @@ def search(
     changes["search.estimator"] = type(estimator).__name__ if handed.estimator else estimator
     changes = {path: value for path, value in changes.items() if value is not None}
     base = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
-    whole = _recipe(base, space, data, settings or {}, changes)
+    usual = usual_settings(space) if recipe is None and isinstance(space, str | Path) else {}
+    whole = _recipe(base, space, data, {**usual, **(settings or {})}, changes)
     with threads(whole.threads):
         own_data = None if isinstance(data, str | Path) else data
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)

@@ -88,12 +88,14 @@ def search(
 ) -> None:
     """Search an architecture, train it and random ones from scratch, and write a run folder."""
     from metanas.recipe import Recipe, override, parse_setting, read, read_toml
+    from metanas.recipe.spaces import usual_settings
 
     base = read_toml(recipe) if recipe else Recipe().to_json()
     section = base.get("space", {})
     if space is not None and space != (section.get("name") if isinstance(section, dict) else None):
         base["space"] = {"name": space}  # another space has other options
-    changes = dict(parse_setting(text) for text in settings or [])
+    usual = usual_settings(space) if space is not None and recipe is None else {}
+    changes = {**usual, **dict(parse_setting(text) for text in settings or [])}
     given: dict[str, Any] = {
         "data.source": data,
         "data.target": target,

@@ -5,6 +5,9 @@ A space file is a small Python file with a function `space(**options) -> Space`.
     as a path            when the name ends in .py or has a separator
     in METANAS_SPACES    folders of the user's own, separated as in PATH
     beside the package   the packaged copy, or the checkout's `search_spaces/`
+
+Beside the function it may hold `RECIPE`, settings by dotted path that a search of the space starts from, where no
+recipe is given: `RECIPE = {"search.epochs": 60, "evaluation.lr": 0.01}`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +119,21 @@ def describe_space(path: Path) -> SpaceFile:
     }
     doc = inspect.getdoc(module) or ""
     return SpaceFile(doc.partition("\n")[0], options)
+
+
+def usual_settings(name: str | Path) -> dict[str, Any]:
+    """What a search of the space of that name or file starts from, by dotted path.
+
+    Raises SpaceError for an unknown name, or a file that cannot be loaded.
+
+    >>> usual_settings("nasbench201"), usual_settings("mlp")["search.batch_size"]
+    ({}, 32)
+    """
+    path = find_space(str(name))
+    settings = getattr(_module(path), "RECIPE", {})
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+        raise SpaceError(f"{path}: RECIPE must be a mapping of settings by dotted path, as {{'search.lr': 0.05}}")
+    return dict(settings)
 
 
 def _module(path: Path) -> Any:

@@ -122,6 +122,19 @@ def test_arrays_of_rows_and_of_images(quick: Quick, images: Any) -> None:
         result.predict([{"x0": 1}])
 
 
+def test_the_shipped_space_and_what_its_file_says(table: Path) -> None:
+    settings = {"data.drop": ["above"], "search.epochs": 2, "evaluation.epochs": 2, "evaluation.random": 0}
+    result = metanas.search("mlp", table, target="y", settings=settings)
+    recipe = metanas.load_run(result.run).recipe
+    assert recipe["evaluation"]["weight_decay"] == 0.1 and recipe["evaluation"]["epochs"] == 2
+    assert result.architecture.key.startswith(f"{result.architecture['depth'][0]}: ")
+    paths = metanas.export(result, "out", formats=["python", "pt2"])
+    rows = result.table.encode([{"a": 1, "b": 2, "town": "Ulm"}])
+    with torch.no_grad():
+        expected = result.network(rows)
+        torch.testing.assert_close(torch.export.load(paths[1]).module()(rows), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_space_of_images_for_rows_says_what_would_fit(table: Path) -> None:
     with pytest.raises(ShapeError, match=r"for the rows of a table search mlp") as error:
         metanas.search("nasbench201", table, target="above")

@@ -132,6 +132,10 @@ def test_print_recipe_reads_back_and_flags_override_the_file(commands: Any, tmp_
     assert (recipe.search.epochs, recipe.search.lr, recipe.search.clip) == (7, 0.25, Recipe().search.clip)
     assert printed("darts", "--set=space.options.layers=3").space.options == {"layers": 3}
     assert printed("nasbench201").space == Recipe().space
+    rows = printed("mlp", "--set=evaluation.epochs=7", "--data=t.csv", "--target=y", "--set=data.drop=['id']")
+    assert (rows.search.batch_size, rows.evaluation.epochs) == (32, 7), "what the space's file says, and --set over it"
+    assert (rows.data.source, rows.data.target, rows.data.drop) == ("t.csv", "y", ("id",))
+    assert printed("mlp", "--recipe=r.toml").search.batch_size == 64, "a recipe says all"
 
 
 def test_a_printed_recipe_makes_the_same_run(commands: Any, first: Path, tmp_path: Path) -> None:

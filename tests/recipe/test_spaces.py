@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metanas.errors import SpaceError
-from metanas.recipe.spaces import describe_space, find_space, folders, list_spaces, load_space
+from metanas.recipe.spaces import describe_space, find_space, folders, list_spaces, load_space, usual_settings
 from metanas.space import Space
 
 TINY = '''"""A tiny space.
@@ -53,6 +53,19 @@ def test_a_listing_says_name_options_and_the_first_line(own: Path) -> None:
     assert said.summary == "A tiny space." and said.options == {"width": 2}
     (own / "tiny.py").write_text(TINY.replace("width: int = 2", "width: int"))
     assert describe_space(own / "tiny.py").options == {"width": "?"}
+
+
+def test_a_space_file_says_what_its_search_starts_from(own: Path) -> None:
+    (own / "tiny.py").write_text(TINY + 'RECIPE = {"search.epochs": 3}\n')
+    assert usual_settings("tiny") == usual_settings(own / "tiny.py") == {"search.epochs": 3}
+    (own / "tiny.py").write_text(TINY)
+    assert usual_settings("tiny") == {}
+    for wrong in ("RECIPE = 3", "RECIPE = {3: 4}"):
+        (own / "tiny.py").write_text(TINY + wrong)
+        with pytest.raises(SpaceError, match="RECIPE must be a mapping of settings by dotted path"):
+            usual_settings("tiny")
+    with pytest.raises(SpaceError, match="no space named 'tyni'; allowed: tiny"):
+        usual_settings("tyni")
 
 
 def test_a_space_is_handed_through() -> None:
