@@ -15,7 +15,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
-from metanas.errors import RecipeError, ShapeError
+from metanas.errors import DataError, RecipeError, ShapeError
 from metanas.evaluation import short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
@@ -156,6 +156,16 @@ class Parts:
         return self.final_space.auxiliary if self.recipe.evaluation.auxiliary else None
 
     def _require_outputs(self, network: Network) -> None:
+        """Refuses a network whose output is not what the data need, or whose norms would see one row at a time."""
+        if any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+            single = [s for s in ("search", "evaluation") if getattr(self.recipe, s).batch_size == 1]
+            if single:
+                raise RecipeError([f"{s}.batch_size: one row has no batch statistics; take 2 or more" for s in single])
+            short = [name for name, size in self.data.sizes.items() if size == 1]
+            if short:
+                raise DataError(
+                    f"{' and '.join(short)} has 1 row, which has no batch statistics; at least 2 are needed"
+                )
         given, needed = network.shapes[network.program.output], (self.data.outputs,)
         if given != needed:
             raise ShapeError(

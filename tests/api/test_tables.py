@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import metanas
-from metanas.errors import DataError, RunError, ShapeError
+from metanas.errors import DataError, RecipeError, RunError, ShapeError
 from metanas.space import NEEDED, Space, chain, one_of, op
 
 LAYERS = {"linear": op("linear", width=8, activation="relu"), "skip": op("skip")}
@@ -133,6 +133,15 @@ def test_the_shipped_space_and_what_its_file_says(table: Path) -> None:
     with torch.no_grad():
         expected = result.network(rows)
         torch.testing.assert_close(torch.export.load(paths[1]).module()(rows), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_row_has_no_batch_statistics(table: Path) -> None:
+    settings = {"data.drop": ["above"], "search.batch_size": 1, "evaluation.batch_size": 1}
+    with pytest.raises(RecipeError, match=r"search.batch_size: one row has .*; evaluation.batch_size: one row has"):
+        metanas.search("mlp", table, target="y", settings=settings)
+    settings = {"data.drop": ["above"], "data.inner": 100, "data.outer": 1, "data.test": 50}
+    with pytest.raises(DataError, match="outer has 1 row, which has no batch statistics; at least 2 are needed"):
+        metanas.search("mlp", table, target="y", settings=settings)
 
 
 def test_a_space_of_images_for_rows_says_what_would_fit(table: Path) -> None:
