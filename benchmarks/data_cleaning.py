@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -109,10 +108,17 @@ def measured(kind: str, seed: int, estimator: Estimator, steps: int) -> tuple[Te
     """What is kept, seconds, and MiB by which the peak of resident memory grew."""
     torch.set_num_threads(1)
     data = mnist(seed)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, started = resident("VmRSS"), time.perf_counter()
     keep = clean(kind, seed, data, estimator, steps)
     seconds = time.perf_counter() - started
-    return keep, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return keep, seconds, resident("VmHWM") - before
+
+
+def resident(what: str) -> float:
+    """MiB of resident memory, now (VmRSS) or at its peak (VmHWM); Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def main() -> None:

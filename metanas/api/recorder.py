@@ -56,9 +56,12 @@ class Recorder:
         if not self.waiting:
             return
         rows = torch.stack(
-            [torch.stack([s.inner_loss, s.outer_loss, s.gradient_norm, s.skipped]) for s in self.waiting]
+            [
+                torch.stack([s.inner_loss, s.outer_loss, s.gradient_norm, s.outer_gradient_norm, s.skipped])
+                for s in self.waiting
+            ]
         )
-        for step, (inner, outer, norm, skipped) in zip(self.waiting, rows.tolist(), strict=True):
+        for step, (inner, outer, norm, outer_norm, skipped) in zip(self.waiting, rows.tolist(), strict=True):
             self.log.write(
                 "step",
                 step=step.step,
@@ -66,6 +69,7 @@ class Recorder:
                 inner_loss=inner,
                 outer_loss=outer,
                 gradient_norm=norm,
+                outer_gradient_norm=outer_norm,
                 skipped=int(skipped),
             )
         self.waiting = []

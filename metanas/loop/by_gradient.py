@@ -80,7 +80,8 @@ class GradientSearch:
         self.task = task or data.task
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
-        self.relaxed = Relaxed(controller, controller.start(space, generator=seeded(seed, "omega")), data.device)
+        omega = controller.start(space, generator=seeded(seed, "omega"))
+        self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
@@ -178,7 +179,8 @@ class GradientSearch:
         self.lost = torch.where(skipped > self.skipped, self.lost + 1, 0)
         self.skipped = skipped
         report = self._report(epoch) if last else None
-        return Step(self.step, epoch, inner.loss, self.outer_loss, inner.gradient_norm, skipped, report)
+        reached = torch.full_like(outer.gradient_norm, math.nan) if h is None else outer.gradient_norm
+        return Step(self.step, epoch, inner.loss, self.outer_loss, inner.gradient_norm, reached, skipped, report)
 
     def _report(self, epoch: int) -> Report:
         inner, n_inner, outer, n_outer = self.sums.tolist()

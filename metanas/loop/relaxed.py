@@ -23,12 +23,15 @@ class Relaxed:
 
     Args:
         omega: where it starts, {name: tensor}; it is copied to `device`.
+        clip: greatest norm of the gradient in omega; None: never clipped. `step.report` has the norm before it.
     """
 
-    def __init__(self, controller: GradientController, omega: Omega, device: torch.device) -> None:
+    def __init__(
+        self, controller: GradientController, omega: Omega, device: torch.device, *, clip: float | None = None
+    ) -> None:
         self.controller = controller
         self.omega: Omega = {name: x.detach().to(device, copy=True).requires_grad_() for name, x in omega.items()}
-        self.step: TorchStep = torch_step(controller.optimizer(self.omega.values()), self.omega)
+        self.step: TorchStep = torch_step(controller.optimizer(self.omega.values()), self.omega, clip=clip)
         self.mix: dict[str, Tensor] = {}
         self.progress = 0.0
         self.generator = torch.Generator(device)

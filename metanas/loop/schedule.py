@@ -18,6 +18,7 @@ class Schedule:
         lr, lr_end: learning rate of the weights, from the one to the other along a half cosine, set per epoch.
         momentum, nesterov, weight_decay: of SGD on the weights.
         clip: greatest gradient norm of the weights.
+        outer_clip: greatest norm of the gradient in omega; a longer one, of an exploding hypergradient, is scaled down.
         order: who moves first in a step, "advance" (the weights: first-order DARTS) or "outer" (the structure:
             second-order DARTS, DrNAS).
         monitor: examples of the outer split on which the derived architecture is watched after each epoch.
@@ -34,6 +35,7 @@ class Schedule:
     nesterov: bool = True
     weight_decay: float = 5e-4
     clip: float = 5.0
+    outer_clip: float = 5.0
     order: Literal["advance", "outer"] = "advance"
     monitor: int = 512
     patience: int = 20

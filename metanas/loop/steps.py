@@ -44,7 +44,8 @@ class Step:
     the host wait. `step` counts from 1, `epoch` from 0.
 
     `outer_loss` is nan where the structure is not learned (in a warm-up; by a controller whose omega is fixed);
-    `gradient_norm` is that of the weights' step before it is clipped; `skipped` counts the updates that were left out
+    `gradient_norm` is that of the weights' step before it is clipped, `outer_gradient_norm` that of the step in omega
+    (nan where there is none); `skipped` counts the updates that were left out
     so far because they were not finite.
     """
 
@@ -53,6 +54,7 @@ class Step:
     inner_loss: Tensor
     outer_loss: Tensor
     gradient_norm: Tensor
+    outer_gradient_norm: Tensor
     skipped: Tensor
     report: Report | None = None
 

@@ -103,6 +103,7 @@ class SearchRecipe(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Part = 5e-4
     clip: Rate = 5.0
+    outer_clip: Rate = 5.0
     order: Literal["advance", "outer"] = "advance"
     monitor: Whole = 512
     budget: Whole = 20

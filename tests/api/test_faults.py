@@ -278,3 +278,10 @@ def test_a_missing_extra_says_the_command(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scikit-learn>=1\.5,<2"'):
         metanas.search(data="digits")
+
+
+def test_the_norm_of_every_hypergradient_is_in_the_log(quick: Quick) -> None:
+    result = quick(settings={"search.warmup": 1, "search.outer_clip": 0.01})
+    rows = [e for e in metanas.load_run(result.run).events() if e["kind"] == "step"]
+    norms = [row["outer_gradient_norm"] for row in rows]
+    assert norms[0] is None and all(norm > 0 for norm in norms[len(rows) // 2 :])

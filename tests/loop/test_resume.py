@@ -38,7 +38,7 @@ def make(request, tiny):
 
 def numbers(step):
     """Everything that a step says, comparable bit by bit (nan included)."""
-    seen = [step.inner_loss, step.outer_loss, step.gradient_norm, step.skipped]
+    seen = [step.inner_loss, step.outer_loss, step.gradient_norm, step.outer_gradient_norm, step.skipped]
     return step.step, step.epoch, [x.numpy().tobytes() for x in seen], repr(step.report)
 
 

@@ -33,7 +33,7 @@ def test_steps_are_frozen_and_count_up(tiny):
         with pytest.raises(dataclasses.FrozenInstanceError):
             value.step = 1
     for s in steps:
-        for x in (s.inner_loss, s.outer_loss, s.gradient_norm, s.skipped):
+        for x in (s.inner_loss, s.outer_loss, s.gradient_norm, s.outer_gradient_norm, s.skipped):
             assert x.shape == () and not x.requires_grad
     assert float(steps[0].inner_loss) == float(steps[0].inner_loss) != float(steps[1].inner_loss)
 
@@ -295,3 +295,34 @@ def test_the_batches_are_those_of_the_data_room(tiny):
             want = list(batches(split, 4, seed=0, epoch=1, stream=name, augment=search.data.augment))[k]
             assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
         assert train == [inner]
+
+
+class ByDescent(Darts):
+    """DARTS whose structure moves by plain descent, so that the length of a step shows."""
+
+    def optimizer(self, omega):
+        return torch.optim.SGD(omega, lr=1.0)
+
+
+def test_an_exploding_hypergradient_is_clipped_and_its_norm_reported(tiny):
+    """The outer loss a million times as steep: omega moves by the greatest norm, the whole norm is told."""
+
+    def run(scale, clip):
+        search = tiny.search(controller=ByDescent(), epochs=1, outer_clip=clip)
+        loss = search.problem.outer_loss
+        search.problem = dataclasses.replace(search.problem, outer_loss=lambda t, o, b: loss(t, o, b) * scale)
+        before = {name: x.detach().clone() for name, x in search.relaxed.omega.items()}
+        step = next(search.steps())
+        moved = torch.stack([(x.detach() - before[name]).square().sum() for name, x in search.relaxed.omega.items()])
+        return float(moved.sum().sqrt()), float(step.outer_gradient_norm)
+
+    plain, norm = run(1.0, 5.0)
+    assert plain == pytest.approx(norm) and 0 < norm < 5, "an ordinary one is left as it is"
+    moved, steep = run(1e6, 5.0)
+    assert steep == pytest.approx(1e6 * norm, rel=1e-3) and moved == pytest.approx(5.0, rel=1e-3)
+    assert run(1e6, 0.5)[0] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_without_a_step_of_the_structure_there_is_no_norm_of_it(tiny):
+    steps = list(tiny.search(warmup=1, epochs=2).steps())
+    assert [math.isnan(float(s.outer_gradient_norm)) for s in steps] == [True] * 3 + [False] * 3
