@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,7 +19,6 @@ from metanas.run import ask
 from metanas.space import NEEDED, Space, chain, one_of, op
 
 Quick = Callable[..., Any]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "backbone.md"
 
 
 def pretrained(seed: int = 0) -> nn.Sequential:
@@ -95,11 +93,3 @@ def test_other_weights_are_not_resumed(quick: Quick, space: Space, images: Any) 
     with pytest.raises(RunError, match=r"changed since its checkpoint: handed\.ops was"):
         metanas.resume("cut", data=images, ops=ops(seed=1))
     metanas.resume("cut", data=images, ops=ops())
-
-
-def test_the_document() -> None:
-    failed, tried = doctest.testfile(
-        str(DOCUMENT), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    )
-    assert tried > 10
-    assert failed == 0
