@@ -3,6 +3,7 @@
 from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, train
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.finite_difference import FiniteDifference
+from metanas.bilevel.implicit import T1T2, ConjugateGradient, Implicit, Neumann
 from metanas.bilevel.problem import Bilevel, descend, persists, same
 from metanas.bilevel.rules import SGD, Adam, Rule, per_step
 from metanas.bilevel.solve import solve
@@ -13,13 +14,17 @@ from metanas.bilevel.unrolled import FirstOrder, Unrolled
 
 __all__ = [
     "SGD",
+    "T1T2",
     "Adam",
     "Adopt",
     "Bilevel",
+    "ConjugateGradient",
     "Estimator",
     "FiniteDifference",
     "FirstOrder",
     "Hypergradient",
+    "Implicit",
+    "Neumann",
     "Report",
     "Rule",
     "Tasks",
