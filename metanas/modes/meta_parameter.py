@@ -38,6 +38,7 @@ def meta_parameter(
     network: nn.Module,
     *,
     losses: Losses = cross_entropies,
+    inner_losses: Callable[[Tree, Tensor, Tensor], Tensor] | None = None,
     weights: Callable[[Tree, Any], Tensor] | None = None,
     penalty: Callable[[Tree, Tree], Tensor] | None = None,
     transform: Callable[[Tree, Any], Any] | None = None,
@@ -49,6 +50,8 @@ def meta_parameter(
     Args:
         network: from inputs to outputs; its parameters are theta, {name: tensor}. Its norms must keep no statistics.
         losses: of the examples, of both problems.
+        inner_losses: (outer, outputs, targets) -> (batch,), of the inner problem where it has losses of its own: a
+            learned loss.
         weights: (outer, inner batch) -> (batch,); None: all 1. What belongs to an example is looked up by its position,
             which travels in the batch: `lambda outer, batch: outer["weight"][batch[2]].sigmoid()`.
         penalty: (theta, outer) -> scalar, added to the inner loss.
@@ -73,7 +76,8 @@ def meta_parameter(
 
     def inner_loss(theta: Tree, outer: Tree, batch: Any) -> Tensor:
         seen = batch if transform is None else transform(outer, batch)
-        each = losses(call(theta, seen[0]), seen[1])
+        outputs = call(theta, seen[0])
+        each = losses(outputs, seen[1]) if inner_losses is None else inner_losses(outer, outputs, seen[1])
         if weights is not None:
             each = weights(outer, batch) * each
         return each.mean() if penalty is None else each.mean() + penalty(theta, outer)
