@@ -1,11 +1,15 @@
-"""Bilevel optimisation of trees of tensors: one problem, one estimator contract, one loop, and no graph."""
+"""Bilevel optimisation: the problem, update rules, hypergradient estimators, and one loop that solves it."""
 
 from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, train
 from metanas.bilevel.estimator import Estimator, Hypergradient
+from metanas.bilevel.evolution import EvolutionStrategies
 from metanas.bilevel.finite_difference import FiniteDifference
+from metanas.bilevel.forward import ForwardMode
 from metanas.bilevel.implicit import T1T2, ConjugateGradient, Implicit, Neumann
+from metanas.bilevel.nystrom import Nystrom
 from metanas.bilevel.problem import Bilevel, descend, persists, same
-from metanas.bilevel.rules import SGD, Adam, Rule, per_step
+from metanas.bilevel.reptile import Reptile
+from metanas.bilevel.rules import SGD, Adam, AdamW, Rule, per_step
 from metanas.bilevel.solve import solve
 from metanas.bilevel.stepping import Report, TorchStep, torch_step
 from metanas.bilevel.tasks import Tasks
@@ -16,16 +20,21 @@ __all__ = [
     "SGD",
     "T1T2",
     "Adam",
+    "AdamW",
     "Adopt",
     "Bilevel",
     "ConjugateGradient",
     "Estimator",
+    "EvolutionStrategies",
     "FiniteDifference",
     "FirstOrder",
+    "ForwardMode",
     "Hypergradient",
     "Implicit",
     "Neumann",
+    "Nystrom",
     "Report",
+    "Reptile",
     "Rule",
     "Tasks",
     "TorchStep",

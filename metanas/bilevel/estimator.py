@@ -2,6 +2,7 @@
 
     h = Unrolled(steps=5)(problem, theta, outer, inner_batch, outer_batch)
     h.gradient["log_decay"], h.outer_loss, h.stationarity, h.converged
+    estimator.doubts(h)                          in words, where it has not converged; `strict=True` raises them
 
 An estimator is a frozen value. Calling it checks the arguments once, cuts them from every graph and hands them to
 `estimate`; an estimator made of another one (`Tasks`) calls that one's `estimate`.
@@ -19,7 +20,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from metanas.bilevel.gradients import Loss
 from metanas.bilevel.problem import Bilevel
-from metanas.bilevel.trees import Tree, detach
+from metanas.bilevel.trees import Tree, detach, finite
 from metanas.errors import BilevelError
 
 
@@ -37,7 +38,8 @@ class Hypergradient(NamedTuple):
     stationarity: Tensor
     """Norm of the last inner gradient taken, 0-d: how far from converged the inner problem was."""
     residual: Tensor
-    """|Hq - v| / |v| of a linear solve, 0-d."""
+    """What the estimator knows of its own relative error, 0-d: |Hq - v| / |v| of a linear solve, the standard error of
+    a mean of samples over its norm."""
     curvature: Tensor
     """The least p'Hp / p'p that a linear solve met, 0-d."""
     converged: Tensor
@@ -64,6 +66,7 @@ class Estimator(ABC):
         memory: Tree | None = None,
         carry: Tree = (),
         generator: torch.Generator | None = None,
+        strict: bool = False,
     ) -> Hypergradient:
         """The hypergradient at (theta, outer).
 
@@ -77,13 +80,16 @@ class Estimator(ABC):
             memory: the rule's memory at theta (see `memory_of`); None: as before a first step.
             carry: the `carry` of the hypergradient before; () at first.
             generator: the only source of randomness of an estimator that draws.
+            strict: raise where the result has not converged, instead of saying so in it. Makes the host wait.
 
         Returns:
             A `Hypergradient`, cut from every graph.
 
         Raises:
             BilevelError: the problem has no inner loss and the estimator needs one, a loss is not a 0-d floating
-                tensor, a leaf is not a floating tensor, or there is no outer variable.
+                tensor, a leaf is not a floating tensor, there is no outer variable, the rule or the start changes the
+                shape or the dtype of theta, or an outer variable is read by nothing that the estimator looks at. Where
+                `strict`: the estimator's `doubts`.
         """
         theta, outer, memory, carry = detach((theta, outer, memory, carry))
         _check_leaves("theta", theta)
@@ -92,9 +98,24 @@ class Estimator(ABC):
         problem = _checked(problem, self.descends)
         # Nothing out here is differentiated; gradients are taken inside, where `gradients` turns recording on again.
         with torch.no_grad():
-            return self.estimate(
+            h = self.estimate(
                 problem, theta, outer, inner_batch, outer_batch, memory=memory, carry=carry, generator=generator
             )
+        if strict and not bool(h.converged):
+            raise BilevelError(f"{type(self).__name__} has not converged: {self.doubts(h) or 'see the result'}")
+        return h
+
+    def doubts(self, h: Hypergradient) -> str | None:
+        """Why a result of this estimator is not to be trusted, and what may mend it, in one line; None where nothing
+        speaks against it. Reads the host."""
+        if not bool(torch.isfinite(h.outer_loss)):
+            return (
+                f"the outer loss is {float(h.outer_loss)} after the inner steps: lower the rule's learning rate, which "
+                "may be past its stability bound, or look for what is not finite in the inner loss"
+            )
+        if not bool(finite(h.gradient)):
+            return "the hypergradient is not finite: take fewer steps, truncate, or lower the rule's learning rate"
+        return None
 
     @property
     @abstractmethod
@@ -116,6 +137,15 @@ class Estimator(ABC):
     ) -> Hypergradient:
         """As `__call__`, on arguments that are checked and detached. Must run under `vmap`, and must not read the
         host."""
+
+
+def sound(loss: Tensor, gradient: Tree) -> Tensor:
+    """0-d bool: the outer loss and the hypergradient are finite.
+
+    >>> sound(torch.tensor(1.0), {"a": torch.ones(1)}), sound(torch.tensor(float("nan")), {"a": torch.ones(1)})
+    (tensor(True), tensor(False))
+    """
+    return torch.isfinite(loss) & finite(gradient).to(loss.device)
 
 
 def unmeasured(like: Tensor) -> Tensor:

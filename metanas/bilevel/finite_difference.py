@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metanas.bilevel.estimator import Estimator, Hypergradient, unmeasured
+from metanas.bilevel.estimator import Estimator, Hypergradient, sound, unmeasured
 from metanas.bilevel.gradients import gradient_of, held_slope
 from metanas.bilevel.problem import Bilevel
 from metanas.bilevel.trees import Tree, add, axpy, dot, norm
@@ -104,13 +104,14 @@ class FiniteDifference(Estimator):
             return gradient_of(moved, outer)[0]
 
         mixed = tree_map(lambda plus, minus: (plus - minus) / (2 * epsilon), side(+1), side(-1))
+        gradient = add(add(direct, ruled), mixed)
         return Hypergradient(
-            gradient=add(add(direct, ruled), mixed),
+            gradient=gradient,
             outer_loss=loss,
             stationarity=norm(inner),
             residual=unmeasured(loss),
             curvature=unmeasured(loss),
-            converged=torch.isfinite(loss),
+            converged=sound(loss, gradient),
             theta=ahead,
             memory=after,
         )

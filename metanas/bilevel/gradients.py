@@ -27,7 +27,9 @@ Slope: TypeAlias = Callable[[Loss, Tree, Tree, Any], Tree]
 """(loss, theta, outer, batch) -> the gradient of the loss in theta, a tree like theta."""
 
 
-def gradient_of(function: Callable[[Tree], tuple[Tensor, Any]], at: Tree) -> tuple[Tree, Tensor, Any]:
+def gradient_of(
+    function: Callable[[Tree], tuple[Tensor, Any]], at: Tree, *, unread: Callable[[list[bool]], None] | None = None
+) -> tuple[Tree, Tensor, Any]:
     """The gradient of `function` at a tree, with its value and what else it computed.
 
     The result is a constant: differentiating through it gives zero without a word, so use `slope` for that.
@@ -35,6 +37,7 @@ def gradient_of(function: Callable[[Tree], tuple[Tensor, Any]], at: Tree) -> tup
     Args:
         function: tree -> (0-d tensor, auxiliary tree of tensors).
         at: where.
+        unread: is told which leaves the function does not read, where autograd can tell: not under a transform.
 
     Returns:
         (gradient like `at`, value, auxiliary), all constants; a leaf that the function does not read gets zeros.
@@ -51,11 +54,12 @@ def gradient_of(function: Callable[[Tree], tuple[Tensor, Any]], at: Tree) -> tup
     leaves = [x.detach().requires_grad_() for x in leaves]  # each its own, even where one tensor stands at two places
     with torch.enable_grad():
         value, aux = function(tree_unflatten(leaves, spec))
-    if value.requires_grad:
-        found = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
-    else:  # the function reads no leaf
-        found = tuple(torch.zeros_like(x) for x in leaves)
-    return tree_unflatten(found, spec), *detach((value, aux))
+    reads = value.requires_grad  # any leaf at all
+    found = torch.autograd.grad(value, leaves, allow_unused=True) if reads else [None] * len(leaves)
+    if unread is not None:
+        unread([x is None for x in found])
+    whole = [torch.zeros_like(at) if x is None else x for x, at in zip(found, leaves, strict=True)]
+    return tree_unflatten(whole, spec), *detach((value, aux))
 
 
 def slope(loss: Loss, theta: Tree, outer: Tree, batch: Any) -> Tree:

@@ -6,7 +6,8 @@
 They differ in how the linear system is solved; products H p are taken by differentiating the inner gradient, so that H
 is never formed. At a theta that does not solve the inner problem the formula is silently wrong: `stationarity` says how
 far it is, `residual` is |Hq - v| / |v| of the q that was used, computed anew, and `curvature` the least p'Hp / p'p that
-was met. `converged` means: the residual is within `tolerance`, and every curvature was positive.
+was met. `converged` means: the residual is within `tolerance`, the inner gradient within `stationary`, and every
+curvature was positive.
 
 The inner problem is seen through its loss alone. An outer variable that only its start or its rule reads has no part
 in the formula and would get a zero; it is refused.
@@ -26,11 +27,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import grad, vjp
-from torch.utils._pytree import keystr, tree_flatten, tree_flatten_with_path, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
 
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.gradients import gradient_of, held_slope
 from metanas.bilevel.problem import Bilevel, descend
+from metanas.bilevel.reading import refuse_unread
 from metanas.bilevel.trees import Tree, add, axpy, dot, norm, zeros
 from metanas.errors import BilevelError
 
@@ -50,38 +52,58 @@ class Implicit(Estimator):
     """What the implicit estimators share.
 
     Args:
-        steps: inner steps of the problem's rule before the gradient is taken, >= 0; they are not differentiated.
+        inner_steps: of the problem's rule before the gradient is taken, >= 0; they are not differentiated.
         tolerance: the greatest residual that counts as converged.
-        strict: raise a BilevelError where the result has not converged, instead of saying so in it. Reads the host.
+        stationary: the greatest norm of the inner gradient at which the inner problem counts as solved.
     """
 
-    steps: int = 0
+    inner_steps: int = 0
     tolerance: float = 1e-5
-    strict: bool = False
+    stationary: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise BilevelError(f"steps must be >= 0, got {self.steps}")
-        if not self.tolerance > 0:
-            raise BilevelError(f"tolerance must be > 0, got {self.tolerance}")
+        if self.inner_steps < 0:
+            raise BilevelError(f"inner_steps must be >= 0, got {self.inner_steps}")
+        for name in ("tolerance", "stationary"):
+            if not getattr(self, name) > 0:
+                raise BilevelError(f"{name} must be > 0, got {getattr(self, name)}")
 
     @property
     def descends(self) -> bool:
         return True
 
     @abstractmethod
-    def solve(self, product: Product, v: Tree, warm: Tree | None) -> Solved:
-        """Solves H q = v. `warm`: the q of the call before, or None."""
+    def solve(self, product: Product, v: Tree, warm: Tree | None, generator: torch.Generator | None) -> Solved:
+        """Solves H q = v.
 
-    def __call__(self, problem: Bilevel, theta: Tree, outer: Tree, *args: Any, **named: Any) -> Hypergradient:
-        h = super().__call__(problem, theta, outer, *args, **named)
-        if self.strict and not bool(h.converged):
-            raise BilevelError(
-                f"{type(self).__name__} has not converged: residual {float(h.residual):.2e} (allowed: "
-                f"{self.tolerance:.0e}), least curvature {float(h.curvature):.2e}, stationarity "
-                f"{float(h.stationarity):.2e}; take more iterations, damp, or leave strict out"
+        Args:
+            product: p -> H p.
+            v: the gradient of the outer loss in theta.
+            warm: the q of the call before, or None.
+            generator: for a solve that draws.
+        """
+
+    def doubts(self, h: Hypergradient) -> str | None:
+        if not bool(torch.isfinite(h.outer_loss)):
+            return super().doubts(h)
+        found = []
+        if float(h.curvature) <= 0:
+            found.append(
+                f"the Hessian of the inner loss is not positive definite (least curvature {float(h.curvature):.1e}): "
+                "solve the inner problem further, or add damping"
             )
-        return h
+        if not float(h.stationarity) <= self.stationary:
+            found.append(
+                f"the inner problem is not solved (its gradient has norm {float(h.stationarity):.1e}, allowed: "
+                f"{self.stationary:.0e}): take more inner_steps"
+            )
+        if not float(h.residual) <= self.tolerance:
+            found.append(f"the residual is {float(h.residual):.1e} (allowed: {self.tolerance:.0e}): {self.remedy(h)}")
+        return "; ".join(found) or None
+
+    def remedy(self, h: Hypergradient) -> str:
+        """What makes the residual smaller."""
+        return "take more steps"
 
     def estimate(
         self,
@@ -95,45 +117,49 @@ class Implicit(Estimator):
         carry: Tree,
         generator: torch.Generator | None,
     ) -> Hypergradient:
-        here, after, _ = descend(problem, theta, outer, inner_batch, memory, self.steps, held_slope)
-        inner_loss, batch = problem.inner_loss, problem.batch_at(inner_batch, self.steps)
+        here, after, _ = descend(problem, theta, outer, inner_batch, memory, self.inner_steps, held_slope)
+        inner_loss, batch = problem.inner_loss, problem.batch_at(inner_batch, self.inner_steps)
         assert inner_loss is not None  # Estimator.__call__ has refused it
-        if carry == () and not torch._C._are_functorch_transforms_active():
-            _refuse_unread(problem, here, outer, batch, outer_batch)
+        if carry == ():  # once: a call that goes on has been looked at
+            reads = [lambda o: inner_loss(here, o, batch), lambda o: problem.outer_loss(here, o, outer_batch)]
+            refuse_unread(outer, reads, "an implicit estimator sees outer variables through the losses alone")
 
         def valued(x: tuple[Tree, Tree]) -> tuple[Tensor, tuple[()]]:
             return problem.outer_loss(x[0], x[1], outer_batch), ()
 
         (v, direct), loss, _ = gradient_of(valued, (here, outer))
-        inner, pull = vjp(lambda t: grad(inner_loss)(t, outer, batch), here)  # H is symmetric: its own transpose
+        viewed: Any = vjp(lambda t: grad(inner_loss)(t, outer, batch), here)
+        inner, pull = viewed  # H is symmetric: its own transpose
 
         def product(p: Tree) -> Tree:
             (hp,) = pull(p)
             return hp
 
-        q, curvature = self.solve(product, v, None if carry == () else carry)
-        (mixed,) = vjp(lambda o: grad(inner_loss)(here, o, batch), outer)[1](q)
-        size = norm(v)
+        q, curvature = self.solve(product, v, None if carry == () else carry, generator)
+        across: Any = vjp(lambda o: grad(inner_loss)(here, o, batch), outer)
+        (mixed,) = across[1](q, retain_graph=False, create_graph=False)
+        size, stationarity = norm(v), norm(inner)
         residual = norm(axpy(-1.0, v, product(q))) / torch.where(size > 0, size, torch.ones_like(size))
+        good = torch.isfinite(loss) & (residual <= self.tolerance) & (curvature > 0) & (stationarity <= self.stationary)
         return Hypergradient(
             gradient=axpy(-1.0, mixed, direct),
             outer_loss=loss,
-            stationarity=norm(inner),
+            stationarity=stationarity,
             residual=residual,
             curvature=curvature,
-            converged=torch.isfinite(loss) & (residual <= self.tolerance) & (curvature > 0),
+            converged=good,
             theta=here,
             memory=after,
             carry=q,
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Neumann(Implicit):
     """q = lr * sum over k = 0 .. terms of (I - lr H)^k v: one product a term, and no division.
 
-    Along an eigenvector of H with the eigenvalue c the relative error of q is (1 - lr c)^(terms + 1), so it converges for
-    0 < lr < 2 / the greatest eigenvalue, and slowly where eigenvalues are far apart.
+    Along an eigenvector of H with the eigenvalue c the relative error of q is (1 - lr c)^(terms + 1), so it converges
+    for 0 < lr < 2 / the greatest eigenvalue, and slowly where eigenvalues are far apart.
 
     Args:
         terms: after the first, >= 0.
@@ -161,7 +187,12 @@ class Neumann(Implicit):
         if not self.lr > 0:
             raise BilevelError(f"lr must be > 0, got {self.lr}")
 
-    def solve(self, product: Product, v: Tree, warm: Tree | None) -> Solved:
+    def remedy(self, h: Hypergradient) -> str:
+        if not float(h.residual) <= 1:  # worse than q = 0, or overflown: the series diverges
+            return f"lr {self.lr} is past the stability bound, 2 / the greatest eigenvalue of the Hessian; lower it"
+        return "take more terms"
+
+    def solve(self, product: Product, v: Tree, warm: Tree | None, generator: torch.Generator | None) -> Solved:
         """The sum itself: a warm start has no place in it."""
         p = q = v
         curvature = torch.full_like(norm(v), torch.inf)
@@ -178,49 +209,49 @@ def T1T2(*, lr: float, **others: Any) -> Neumann:
     """H is taken for a multiple of the identity: q = lr v (Luketina et al. 2016), one mixed product.
 
     >>> T1T2(lr=0.1)
-    Neumann(steps=0, tolerance=1e-05, strict=False, terms=0, lr=0.1)
+    Neumann(inner_steps=0, tolerance=1e-05, stationary=0.001, terms=0, lr=0.1)
     """
     return Neumann(terms=0, lr=lr, **others)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ConjugateGradient(Implicit):
     """Conjugate gradients on (H + damping) q = v: exact after as many iterations as H has different eigenvalues.
 
         a = r'r / p'Hp;   q += a p;   r' = r - a Hp;   p = r' + (r''r' / r'r) p
 
-    It starts from the q of the call before (`carry`), stops by itself where the residual is that of rounding, and at the
-    last good q where a direction has no positive curvature: then H is not positive definite, `converged` is False, and
-    damping, or a better solved inner problem, is needed.
+    It starts from the q of the call before (`carry`), stops by itself where the residual is that of rounding, and at
+    the last good q where a direction has no positive curvature: then H is not positive definite, `converged` is False,
+    and damping, or a better solved inner problem, is needed.
 
     Args:
-        iterations: at most, >= 1; one product each.
+        steps: iterations at most, >= 1; one product each.
         damping: added to H in the solve, >= 0; `residual` is that of H itself.
 
     Raises:
-        BilevelError: iterations < 1 or damping < 0.
+        BilevelError: steps < 1 or damping < 0.
 
     >>> from metanas.bilevel import Bilevel
     >>> loss = lambda theta, outer, batch: ((theta["w"] - outer["target"]) ** 2).sum() / 2
     >>> goal = lambda theta, outer, batch: theta["w"].sum()
     >>> at = {"w": torch.ones(1)}, {"target": torch.ones(1)}, None, None
-    >>> h = ConjugateGradient(iterations=1)(Bilevel(loss, goal), *at)
+    >>> h = ConjugateGradient(steps=1)(Bilevel(loss, goal), *at)
     >>> h.gradient, h.residual, h.converged
     ({'target': tensor([1.])}, tensor(0.), tensor(True))
     """
 
-    iterations: int
+    steps: int
     damping: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations < 1:
-            raise BilevelError(f"iterations must be >= 1, got {self.iterations}")
+        if self.steps < 1:
+            raise BilevelError(f"steps must be >= 1, got {self.steps}")
         if not self.damping >= 0:
             raise BilevelError(f"damping must be >= 0, got {self.damping}")
 
-    def solve(self, product: Product, v: Tree, warm: Tree | None) -> Solved:
-        """Everything is computed in every iteration, and kept only while it is of use: no number is read by the host."""
+    def solve(self, product: Product, v: Tree, warm: Tree | None, generator: torch.Generator | None) -> Solved:
+        """Everything is computed in every iteration, and kept only where it is of use: the host reads no number."""
 
         def damped(p: Tree) -> Tree:
             return axpy(self.damping, p, product(p))
@@ -231,7 +262,7 @@ class ConjugateGradient(Implicit):
         least = dot(v, v) * (4 * torch.finfo(rr.dtype).eps) ** 2
         curvature = torch.full_like(rr, torch.inf)
         active = rr > least
-        for _ in range(self.iterations):
+        for _ in range(self.steps):
             hp = damped(p)
             php, pp = dot(p, hp), dot(p, p)
             curvature = torch.where(active, torch.minimum(curvature, _ratio(php, pp) - self.damping), curvature)
@@ -239,7 +270,8 @@ class ConjugateGradient(Implicit):
             step = torch.where(active, _ratio(rr, php), 0.0)
             q, r = axpy(step, p, q), axpy(-step, hp, r)
             after = dot(r, r)
-            p = axpy(torch.where(active, _ratio(after, rr), 1.0), p, tree_map(lambda x: torch.where(active, x, 0.0), r))
+            on = torch.where(active, 1.0, 0.0)
+            p = axpy(torch.where(active, _ratio(after, rr), 1.0), p, tree_map(lambda x, on=on: on.to(x.dtype) * x, r))
             rr = torch.where(active, after, rr)
             active = active & (rr > least)
         # Where the warm start was the solution already, no direction was looked at.
@@ -256,22 +288,3 @@ def _quotient(p: Tree, hp: Tree) -> Tensor:
     """Rayleigh's p'Hp / p'p; infinite for p = 0, which says nothing of H."""
     pp = dot(p, p)
     return torch.where(pp > 0, _ratio(dot(p, hp), pp), torch.inf)
-
-
-def _refuse_unread(problem: Bilevel, theta: Tree, outer: Tree, inner_batch: Any, outer_batch: Any) -> None:
-    """Raises where neither loss reads an outer variable: autograd knows, without a look at any number."""
-    leaves, spec = tree_flatten(outer)
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-    unread = [True] * len(leaves)
-    for loss, batch in ((problem.inner_loss, inner_batch), (problem.outer_loss, outer_batch)):
-        assert loss is not None  # Estimator.__call__ has refused it
-        with torch.enable_grad():
-            value = loss(theta, tree_unflatten(leaves, spec), batch)
-        found = torch.autograd.grad(value, leaves, allow_unused=True) if value.requires_grad else [None] * len(leaves)
-        unread = [before and now is None for before, now in zip(unread, found, strict=True)]
-    if any(unread):
-        path = tree_flatten_with_path(outer)[0][unread.index(True)][0]
-        raise BilevelError(
-            f"outer{keystr(path)} is read by neither loss, and an implicit estimator sees nothing else: its gradient "
-            "would be 0; use Unrolled for what the start or the rule reads, or leave it out"
-        )

@@ -17,9 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
+
 from metanas.bilevel.gradients import Loss, Slope
 from metanas.bilevel.rules import SGD, Rule
 from metanas.bilevel.trees import Tree
+from metanas.errors import BilevelError
 
 PLAIN = SGD(lr=0.1)
 """What a problem looks ahead with where nothing else is said."""
@@ -89,6 +93,7 @@ def descend(
     tensor([0.7500])
     """
     theta = problem.start(theta, outer, batch)
+    began, kind = theta, _kind(theta)
     if memory is None:
         memory = problem.rule.init(theta) if steps else ()
     gradient = None
@@ -96,4 +101,23 @@ def descend(
         assert problem.inner_loss is not None  # Estimator.__call__ has refused it
         gradient = slope(problem.inner_loss, theta, outer, problem.batch_at(batch, k))
         theta, memory = problem.rule(theta, memory, gradient, outer)
+        if _kind(theta) != kind:
+            _refuse_change(began, theta)
     return theta, memory, gradient
+
+
+def _kind(theta: Tree) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(x.shape, x.dtype) for x in tree_leaves(theta)]
+
+
+def _refuse_change(before: Tree, after: Tree) -> None:
+    """Broadcasting and promotion would go on with another theta, without a word."""
+    was, now = (
+        {keystr(path): f"{x.dtype} of shape {tuple(x.shape)}" for path, x in tree_flatten_with_path(tree)[0]}
+        for tree in (before, after)
+    )
+    name = next(name for name in {**was, **now} if was.get(name) != now.get(name))
+    raise BilevelError(
+        f"a step of the rule made theta{name} {now.get(name)} out of {was.get(name)}; the rule's numbers and memory "
+        "must fit theta's shapes and dtypes"
+    )

@@ -2,8 +2,9 @@
 
     SGD     g = grad + wd w;  v = m v + g;  w - lr v           (Nesterov: w - lr (g + m v))
     Adam    g = grad + wd w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w - lr m^ / (sqrt(v^) + eps)
+    AdamW   Adam with g = grad, from (1 - lr wd) w
 
-They compute, step for step, what `torch.optim.SGD` and `torch.optim.Adam` compute in place. Estimators look ahead and
+They compute, step for step, what `torch.optim.SGD`, `Adam` and `AdamW` compute in place. Estimators look ahead and
 unroll with them; anything with `init` and `__call__` is a rule, so a learned optimiser is one too.
 
 Every number may be
@@ -11,10 +12,12 @@ Every number may be
     a function of the outer   SGD(lr=lambda outer: outer["log_lr"].exp())                  a learned rate
     ... giving one of step    SGD(lr=lambda outer: per_step(outer["rates"]))               a learned rate per step
     a tree like theta         SGD(lr=lambda outer: outer["rate"])                          Meta-SGD, a rate each
+    ... or like its upper part SGD(lr={"body": 0.01, "head": 0.1})                         a rate for each group
 where the step is a 0-d integer tensor, counted from 0 in the rule's memory.
 
 Sources: Sutskever, Martens, Dahl, Hinton 2013 (momentum and Nesterov as torch has them); Kingma, Ba 2015,
-arXiv:1412.6980; Li, Zhou, Chen, Li 2017, arXiv:1707.09835 (Meta-SGD).
+arXiv:1412.6980; Loshchilov, Hutter 2019, arXiv:1711.05101 (decoupled decay); Li, Zhou, Chen, Li 2017, arXiv:1707.09835
+(Meta-SGD).
 """
 
 from __future__ import annotations
@@ -26,7 +29,13 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import (
+    _broadcast_to_and_flatten,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+    tree_unflatten,
+)
 
 from metanas.bilevel.trees import Tree, zeros
 from metanas.errors import BilevelError
@@ -109,7 +118,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with bias correction and coupled (L2) weight decay.
+    """Adam with bias correction and coupled (L2) weight decay, or decoupled: see `AdamW`.
 
     Memory: {"m": like theta, "v": like theta, "step": 0-d float32}.
 
@@ -119,6 +128,7 @@ class Adam:
     Args:
         lr, eps, weight_decay: numbers in any of the forms of this module.
         betas: two such numbers.
+        decoupled: the decay shrinks theta itself, by lr * weight_decay, and does not pass through the moments.
 
     Raises:
         BilevelError: a plain number that is out of range (lr > 0, 0 <= betas < 1, eps >= 0, weight_decay >= 0).
@@ -133,6 +143,7 @@ class Adam:
     betas: tuple[Number, Number] = (0.9, 0.999)
     eps: Number = 1e-8
     weight_decay: Number = 0.0
+    decoupled: bool = False
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
@@ -148,7 +159,11 @@ class Adam:
     def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
         before, step = memory["step"], memory["step"] + 1
         lr, b1, b2, eps = (_spread(x, outer, before, theta) for x in (self.lr, *self.betas, self.eps))
-        gradient = _decayed(self.weight_decay, outer, before, theta, gradient)
+        if not self.decoupled:
+            gradient = _decayed(self.weight_decay, outer, before, theta, gradient)
+        elif not _is_zero(self.weight_decay):
+            decay = _spread(self.weight_decay, outer, before, theta)
+            theta = tree_map(lambda w, a, d: w - a * d * w, theta, lr, decay)
         m = tree_map(lambda b, m, g: b * m + (1 - b) * g, b1, memory["m"], gradient)
         v = tree_map(lambda b, v, g: b * v + (1 - b) * g * g, b2, memory["v"], gradient)
 
@@ -157,6 +172,21 @@ class Adam:
             return w - lr * (m / (1 - b1**t)) / (_root(v / (1 - b2**t)) + eps)
 
         return tree_map(move, theta, m, v, lr, b1, b2, eps), {"m": m, "v": v, "step": step}
+
+
+def AdamW(
+    lr: Number,
+    betas: tuple[Number, Number] = (0.9, 0.999),
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.01,
+) -> Adam:
+    """Adam with decoupled weight decay, and torch.optim.AdamW's default of it.
+
+    >>> rule, theta = AdamW(lr=0.1, weight_decay=0.5), {"w": torch.tensor([1.0])}
+    >>> rule(theta, rule.init(theta), {"w": torch.tensor([2.0])}, {})[0]
+    {'w': tensor([0.8500])}
+    """
+    return Adam(lr, betas, eps, weight_decay, decoupled=True)
 
 
 def _root(x: Tensor) -> Tensor:
@@ -173,7 +203,14 @@ def _spread(value: Number, outer: Tree, step: Tensor, theta: Tree) -> Tree:
         value = value(step)
     if isinstance(value, int | float | Tensor):
         return tree_map(lambda _: value, theta)
-    return value
+    spec = tree_structure(theta)
+    spread = _broadcast_to_and_flatten(value, spec)
+    if spread is None:
+        raise BilevelError(
+            f"a rule's numbers must be one for all, or a tree like theta or its upper part; theta is {spec}, got "
+            f"{tree_structure(value)}"
+        )
+    return tree_unflatten(spread, spec)
 
 
 def _decayed(weight_decay: Number, outer: Tree, step: Tensor, theta: Tree, gradient: Tree) -> Tree:

@@ -13,6 +13,7 @@ With `order="advance"` theta moves first and the estimate is taken where it arri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -46,6 +47,7 @@ def solve(
     memory: Callable[[], Tree | None] = no_memory,
     carry: Tree = (),
     generator: torch.Generator | None = None,
+    strict: bool = False,
 ) -> Iterator[Hypergradient]:
     """Solves a bilevel problem, one `Hypergradient` per outer iteration; stops when the batches do.
 
@@ -61,6 +63,7 @@ def solve(
         memory: called before every estimate, for the rule's memory at theta (`memory_of`).
         carry: the estimator's own state to begin with, where a solve goes on.
         generator: handed to the estimator at every call, for one that draws.
+        strict: raise at the first estimate that has not converged.
 
     Raises:
         BilevelError: order is neither "outer" nor "advance"; and what the estimator raises.
@@ -80,13 +83,22 @@ def solve(
     if order not in ("outer", "advance"):
         raise BilevelError(f'order must be "outer" or "advance", got {order!r}')
     return _iterations(
-        problem, estimator, theta, outer, batches, outer_step, advance, order == "advance", memory, carry, generator
+        problem,
+        partial(estimator, generator=generator, strict=strict),
+        theta,
+        outer,
+        batches,
+        outer_step,
+        advance,
+        order == "advance",
+        memory,
+        carry,
     )
 
 
 def _iterations(
     problem: Bilevel,
-    estimator: Estimator,
+    estimate: Callable[..., Hypergradient],
     theta: Tree,
     outer: Tree | Callable[[], Tree],
     batches: Iterable[tuple[Any, Any, Any]],
@@ -95,22 +107,13 @@ def _iterations(
     advance_first: bool,
     memory: Callable[[], Tree | None],
     carry: Tree,
-    generator: torch.Generator | None,
 ) -> Iterator[Hypergradient]:
     h: Hypergradient | None = None
     for train_batches, inner_batch, outer_batch in batches:
         if advance_first:
             advance(h, train_batches)
-        h = estimator(
-            problem,
-            theta,
-            outer() if callable(outer) else outer,
-            inner_batch,
-            outer_batch,
-            memory=memory(),
-            carry=carry,
-            generator=generator,
-        )
+        now = outer() if callable(outer) else outer
+        h = estimate(problem, theta, now, inner_batch, outer_batch, memory=memory(), carry=carry)
         carry = h.carry
         outer_step(h.gradient)
         if not advance_first:

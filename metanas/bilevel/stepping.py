@@ -7,7 +7,8 @@
 
 `found_inf` of the fused optimisers (made with `fused=True`: the fast way) does this inside their kernel on the CPU and
 on CUDA. All others are stepped and then put back by `torch.where` from copies, at the price of those copies, and, on a
-GPU, of a host read where the optimiser keeps its step count on the CPU.
+GPU, of a host read where the optimiser keeps its step count on the CPU. An optimiser whose first step cannot be taken
+back (NAdam, ASGD, Rprop, SGD with dampening, one of the user's own) is stepped where the host has read that it may be.
 
 A norm that overflows its dtype counts as not finite.
 """
@@ -100,12 +101,13 @@ def torch_step(optimizer: torch.optim.Optimizer, tree: Tree, *, clip: float | No
     `report.skipped`.
 
     Args:
-        optimizer: SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax or RAdam, best with fused=True.
+        optimizer: any but LBFGS. SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax and RAdam need no host read,
+            and are best with fused=True.
         tree: tensors that the optimiser steps; gradients come as trees like it.
         clip: the greatest norm of a gradient, > 0: longer ones are scaled down to it. None: never.
 
     Raises:
-        BilevelError: an optimiser whose steps cannot be masked, a tensor that it does not step, or clip <= 0.
+        BilevelError: an optimiser that needs a closure, a tensor that it does not step, or clip <= 0.
 
     >>> outer = {"alpha": torch.ones(2)}
     >>> step = torch_step(torch.optim.SGD(outer.values(), lr=1.0), outer)
@@ -128,6 +130,10 @@ def masked_step(optimizer: Any, ok: Tensor) -> None:
     >>> w, optimizer.state[w]["step"]
     (tensor([1.], requires_grad=True), tensor(0.))
     """
+    if not _maskable(optimizer):
+        if bool(ok):
+            optimizer.step()
+        return
     _seed_momentum(optimizer)
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if fused and ok.device.type in LOOKS_AT_FOUND_INF:
@@ -169,12 +175,14 @@ def _step_or_put_back(optimizer: Any, ok: Tensor) -> None:
                 value.copy_(torch.where(ok.to(value.device), value, before))
 
 
+def _maskable(optimizer: torch.optim.Optimizer) -> bool:
+    dampened = any(group.get("dampening") and group.get("momentum") for group in optimizer.param_groups)
+    return isinstance(optimizer, MASKED) and not dampened
+
+
 def _check(optimizer: torch.optim.Optimizer, leaves: Sequence[Tensor], clip: float | None) -> None:
-    if not isinstance(optimizer, MASKED):
-        allowed = ", ".join(kind.__name__ for kind in MASKED)
-        raise BilevelError(f"optimizer must be one of {allowed} or AdamW, got {type(optimizer).__name__}")
-    if any(group.get("dampening") and group.get("momentum") for group in optimizer.param_groups):
-        raise BilevelError("SGD with dampening cannot be masked at its first step; leave dampening at 0")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise BilevelError("LBFGS asks for the loss again and again, and a step is given one gradient; use another")
     if clip is not None and not clip > 0:
         raise BilevelError(f"clip must be > 0 or None, got {clip}")
     check_stepped(optimizer, leaves)

@@ -6,11 +6,13 @@ pure and keep the dtype and the device of their leaves. They run under every `to
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from metanas.errors import BilevelError
 
@@ -19,12 +21,12 @@ Tree: TypeAlias = Any
 
 
 def axpy(a: float | Tensor, x: Tree, y: Tree) -> Tree:
-    """a * x + y, leaf by leaf; `a` is one number for the whole tree.
+    """a * x + y, leaf by leaf, in the dtype of y; `a` is one number for the whole tree.
 
     >>> axpy(2.0, {"w": torch.ones(2)}, {"w": torch.ones(2)})
     {'w': tensor([3., 3.])}
     """
-    return tree_map(lambda x, y: a * x + y, x, y)
+    return tree_map(lambda x, y: (a.to(y.dtype) if isinstance(a, Tensor) else a) * x + y, x, y)
 
 
 def add(x: Tree, y: Tree) -> Tree:
@@ -37,7 +39,7 @@ def add(x: Tree, y: Tree) -> Tree:
 
 
 def dot(x: Tree, y: Tree) -> Tensor:
-    """The inner product of two trees, a 0-d tensor.
+    """The inner product of two trees, a 0-d tensor of the widest dtype of their leaves, at least float32.
 
     Raises:
         BilevelError: the trees have no leaves, so that there is no dtype or device to answer in.
@@ -45,10 +47,11 @@ def dot(x: Tree, y: Tree) -> Tensor:
     >>> dot({"a": torch.ones(2), "b": torch.ones(1)}, {"a": torch.ones(2), "b": torch.ones(1)})
     tensor(3.)
     """
-    terms = [(a * b).sum() for a, b in zip(tree_leaves(x), tree_leaves(y), strict=True)]
-    if not terms:
+    pairs = list(zip(tree_leaves(x), tree_leaves(y), strict=True))
+    if not pairs:
         raise BilevelError("theta has no tensors to descend on; take no inner steps, for instance FirstOrder(0)")
-    return torch.stack(terms).sum()
+    dtype = reduce(torch.promote_types, (a.dtype for a, _ in pairs), torch.float32)
+    return torch.stack([(a * b).sum(dtype=dtype) for a, b in pairs]).sum()
 
 
 def norm(x: Tree) -> Tensor:
@@ -86,3 +89,24 @@ def finite(x: Tree) -> Tensor:
     """
     flags = [torch.isfinite(leaf).all() for leaf in tree_leaves(x) if leaf.is_floating_point()]
     return torch.stack(flags).all() if flags else torch.tensor(True)
+
+
+def ravel(x: Tree) -> tuple[Tensor, Callable[[Tensor], Tree]]:
+    """All numbers of a tree as one vector (n,), of the widest dtype of its leaves, and the way back.
+
+    >>> vector, back = ravel({"a": torch.ones(2, 1), "b": torch.tensor(3.0)})
+    >>> vector, back(2 * vector)
+    (tensor([1., 1., 3.]), {'a': tensor([[2.],
+            [2.]]), 'b': tensor(6.)})
+    """
+    leaves, spec = tree_flatten(x)
+    sizes = [leaf.numel() for leaf in leaves]
+    dtype = reduce(torch.promote_types, (leaf.dtype for leaf in leaves))
+
+    def back(vector: Tensor) -> Tree:
+        parts = torch.split_with_sizes(vector, sizes)
+        return tree_unflatten(
+            [part.view_as(leaf).to(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)], spec
+        )
+
+    return torch.cat([leaf.reshape(-1).to(dtype) for leaf in leaves]), back

@@ -15,15 +15,18 @@ Shaban et al. 2019, arXiv:1810.10667 (truncated); Finn, Abbeel, Levine 2017, arX
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metanas.bilevel.estimator import Estimator, Hypergradient, unmeasured
+from metanas.bilevel.checkpointed import through_checkpoints
+from metanas.bilevel.estimator import Estimator, Hypergradient, sound, unmeasured
 from metanas.bilevel.gradients import Slope, gradient_of, held_slope, slope
 from metanas.bilevel.problem import Bilevel, descend, persists
+from metanas.bilevel.reading import refuse_marked
 from metanas.bilevel.trees import Tree, detach, norm
 from metanas.errors import BilevelError
 
@@ -35,9 +38,11 @@ class Unrolled(Estimator):
     Args:
         steps: inner steps, >= 0. After many of them at a stable rate this is the gradient of the solved inner problem.
         truncate: how many of the last steps are differentiated, >= 1; None: all.
+        checkpoint: the most steps whose graph is held at a time, >= 1: the others are computed again when they are
+            needed (`checkpointed`), which saves memory and costs time. None: the whole graph.
 
     Raises:
-        BilevelError: steps < 0 or truncate < 1.
+        BilevelError: steps < 0, truncate < 1 or checkpoint < 1.
 
     >>> from metanas.bilevel import SGD, Bilevel
     >>> loss = lambda theta, outer, batch: ((theta["w"] - outer["target"]) ** 2).sum() / 2
@@ -50,6 +55,7 @@ class Unrolled(Estimator):
 
     steps: int
     truncate: int | None = None
+    checkpoint: int | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -57,6 +63,8 @@ class Unrolled(Estimator):
             raise BilevelError(
                 f"truncate must be >= 1 or None, got {self.truncate}; for no inner derivative use FirstOrder"
             )
+        if self.checkpoint is not None and self.checkpoint < 1:
+            raise BilevelError(f"checkpoint must be >= 1 or None, got {self.checkpoint}")
 
     @property
     def descends(self) -> bool:
@@ -75,12 +83,14 @@ class Unrolled(Estimator):
         generator: torch.Generator | None,
     ) -> Hypergradient:
         kept = self.steps if self.truncate is None else min(self.truncate, self.steps)
-        skipped = self.steps - kept
+        skipped, start = self.steps - kept, problem.start
         if skipped:
             theta, memory, _ = descend(problem, theta, outer, inner_batch, memory, skipped, held_slope)
             batch_at = problem.batch_at
             problem = replace(problem, start=persists, batch_at=lambda batch, k: batch_at(batch, k + skipped))
-        return _through(problem, theta, outer, inner_batch, outer_batch, memory, kept, slope)
+        if self.checkpoint is not None and kept > self.checkpoint:
+            return through_checkpoints(problem, theta, outer, inner_batch, outer_batch, memory, kept, self.checkpoint)
+        return _through(problem, theta, outer, inner_batch, outer_batch, memory, kept, slope, start)
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ class FirstOrder(Estimator):
         carry: Tree,
         generator: torch.Generator | None,
     ) -> Hypergradient:
-        return _through(problem, theta, outer, inner_batch, outer_batch, memory, self.steps, held_slope)
+        return _through(problem, theta, outer, inner_batch, outer_batch, memory, self.steps, held_slope, problem.start)
 
 
 def _check_steps(steps: int) -> None:
@@ -138,21 +148,29 @@ def _through(
     memory: Tree | None,
     steps: int,
     slope: Slope,
+    start: Callable[[Tree, Tree, Any], Tree],
 ) -> Hypergradient:
+    """`start` is that of the problem before it was truncated."""
+
     def reached(outer: Tree) -> tuple[Tensor, tuple[Tree, Tree, Tensor]]:
         end, after, gradient = descend(problem, theta, outer, inner_batch, memory, steps, slope)
         loss = problem.outer_loss(end, outer, outer_batch)
         stationarity = unmeasured(loss) if gradient is None else norm(detach(gradient))
         return loss, (end, after, stationarity)
 
-    gradient, loss, (end, after, stationarity) = gradient_of(reached, outer)
+    def unread(marks: list[bool]) -> None:
+        # An estimator that looks away from the inner loss may see only some of a union's variables, but not none.
+        if all(marks) or (slope is not held_slope and problem.start is start):
+            refuse_marked(outer, marks, "neither the losses that are looked at nor the start nor the rule depend on it")
+
+    gradient, loss, (end, after, stationarity) = gradient_of(reached, outer, unread=unread)
     return Hypergradient(
         gradient=gradient,
         outer_loss=loss,
         stationarity=stationarity,
         residual=unmeasured(loss),
         curvature=unmeasured(loss),
-        converged=torch.isfinite(loss),
+        converged=sound(loss, gradient),
         theta=end,
         memory=after,
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metanas.bilevel import SGD, Adam, Bilevel, FirstOrder, Unrolled, adopt, restart, solve, stepping, torch_step, train
+from metanas.bilevel import SGD, Adam, Bilevel, Unrolled, adopt, restart, solve, stepping, torch_step, train
 from metanas.errors import BilevelError
 
 OPTIMIZERS = {
@@ -211,7 +211,7 @@ def test_adopt_keeps_the_rules_memory_on_request(ridge, rel):
         problem, Unrolled(1), theta, ridge.outer, batches, outer_step=still, advance=move, memory=move.memory
     ):
         pass
-    whole = FirstOrder(40)(problem, ridge.far, ridge.outer, ridge.train, ridge.valid)
+    whole = Unrolled(40, truncate=1)(problem, ridge.far, ridge.outer, ridge.train, ridge.valid)
     assert rel(theta, whole.theta) < 1e-13
     assert rel(move.memory(), whole.memory) < 1e-13
 
@@ -232,7 +232,7 @@ def test_adopt_and_the_outer_step_refuse_what_is_not_finite(ridge):
 def test_the_carry_and_the_order_of_the_loop(ridge):
     seen = []
 
-    class Spy(FirstOrder):
+    class Spy(Unrolled):
         def estimate(self, *args, carry, **options):
             seen.append(("estimate", carry))
             return super().estimate(*args, carry=carry, **options)._replace(carry=(carry[0] + 1,))
@@ -240,7 +240,7 @@ def test_the_carry_and_the_order_of_the_loop(ridge):
     for order, first in (("outer", ["estimate", "step", "advance"]), ("advance", ["advance", "estimate", "step"])):
         seen.clear()
         loop = solve(
-            ridge.problem, Spy(), ridge.far, ridge.outer, [("t", None, ridge.valid)] * 2,
+            ridge.problem, Spy(1), ridge.far, ridge.outer, [("t", ridge.train, ridge.valid)] * 2,
             outer_step=lambda g: seen.append(("step",)), order=order, carry=(torch.tensor(5),),
             advance=lambda h, batches: seen.append(("advance", h, batches)),
         )  # fmt: skip
@@ -252,10 +252,41 @@ def test_the_carry_and_the_order_of_the_loop(ridge):
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: torch.optim.NAdam([w], 0.1),
+        lambda w: torch.optim.Rprop([w], 0.1),
+        lambda w: torch.optim.ASGD([w], 0.1),
+        lambda w: torch.optim.SGD([w], 0.1, 0.9, dampening=0.1),
+    ],
+)
+def test_optimisers_that_cannot_be_masked_are_asked_by_the_host(make):
+    """A nan before, between and after good gradients changes nothing: the same steps as without it."""
+    ways = []
+    for gradients in ([1.0, 2.0, -1.0], [float("nan"), 1.0, 2.0, float("nan"), -1.0, float("inf")]):
+        w = torch.ones(2, requires_grad=True)
+        step = torch_step(make(w), [w])
+        for g in gradients:
+            report = step([torch.full((2,), g)])
+        ways.append(w.detach())
+    assert torch.equal(*ways) and report.skipped == 3
+
+
+def test_a_schedule_outside_is_followed():
+    """torch's own schedules work on the optimiser that the step holds."""
+    w = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([w], 1.0)
+    step, schedule = torch_step(optimizer, [w]), torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    for _ in range(3):
+        step([torch.ones(1)])
+        schedule.step()
+    assert float(w.detach()) == -1.75
+
+
+@pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda w: torch_step(torch.optim.NAdam([w]), [w]), "optimizer must be one of SGD, .* got NAdam"),
-        (lambda w: torch_step(torch.optim.SGD([w], 1, 0.9, dampening=0.1), [w]), "dampening"),
+        (lambda w: torch_step(torch.optim.LBFGS([w]), [w]), "LBFGS asks for the loss again and again"),
         (lambda w: torch_step(torch.optim.SGD([w], 1), [w], clip=0.0), "clip must be > 0 or None, got 0.0"),
         (lambda w: torch_step(torch.optim.SGD([w], 1), [w.clone()]), "does not step 1 of 1 tensors"),
         (lambda w: torch_step(torch.optim.SGD([w], 1), []), "does not step 0 of 0"),
