@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from metanas.api import load_run as load_run
     from metanas.api import resume as resume
     from metanas.api import search as search
+    from metanas.api import tune as tune
     from metanas.recipe import Recipe as Recipe
+    from metanas.recipe import TuneRecipe as TuneRecipe
     from metanas.recipe.spaces import load_space as load_space
     from metanas.space import Architecture as Architecture
     from metanas.space import Space as Space
@@ -29,6 +31,7 @@ _HOMES = {
     "Architecture": "metanas.space",
     "Recipe": "metanas.recipe",
     "Space": "metanas.space",
+    "TuneRecipe": "metanas.recipe",
     "export": "metanas.api",
     "load_data": "metanas.api",
     "load_recipe": "metanas.api",
@@ -36,6 +39,7 @@ _HOMES = {
     "load_space": "metanas.recipe.spaces",
     "resume": "metanas.api",
     "search": "metanas.api",
+    "tune": "metanas.api",
 }
 
 __all__ = ["MetanasError", "__version__", *_HOMES]

@@ -12,5 +12,7 @@ from metanas.api.result import Result as Result  # noqa: E402
 from metanas.api.result import Trained as Trained  # noqa: E402
 from metanas.api.runs import Run as Run  # noqa: E402
 from metanas.api.runs import load_run as load_run  # noqa: E402
+from metanas.api.tuning import TuneResult as TuneResult  # noqa: E402
+from metanas.api.tuning import tune as tune  # noqa: E402
 from metanas.data import load_data as load_data  # noqa: E402
 from metanas.recipe.spaces import load_space as load_space  # noqa: E402

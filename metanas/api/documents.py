@@ -113,8 +113,8 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         dump_json(
             {
                 **recipe,
-                "space.json": _space_identity(parts.space),
-                "final_space": None if parts.final_space is parts.space else _space_identity(parts.final_space),
+                "space.json": space_identity(parts.space),
+                "final_space": None if parts.final_space is parts.space else space_identity(parts.final_space),
                 "data handed over": {k: facts[k] for k in HANDED_FACTS},
                 "handed": parts.handed.described(),
             }
@@ -123,7 +123,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     return identity
 
 
-def _space_identity(space: Space) -> dict[str, Any]:
+def space_identity(space: Space) -> dict[str, Any]:
     """The choices in words; the graph, which may be large, by its hash."""
     data = space_to_json(space)
     digest = hashlib.sha256(dump_json([data["graph"], data["limits"]]).encode("ascii")).hexdigest()

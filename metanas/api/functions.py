@@ -10,7 +10,9 @@ from typing import Any
 from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.result import Result, result_of, write_network
-from metanas.api.work import RUN_FORMATS, View, begin, go_on, prepare, threads
+from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
+from metanas.api.tuning_parts import TuneHanded
+from metanas.api.work import RUN_FORMATS, SearchJob, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import RunError
@@ -108,7 +110,7 @@ def search(
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)
         stem = f"{parts.space.name}-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
-        return begin(parts, folder, view)
+        return begin(SearchJob(parts), folder, view)
 
 
 def resume(
@@ -122,7 +124,8 @@ def resume(
     metric: Metric | None = None,
     device: str | None = None,
     view: View | None = None,
-) -> Result:
+    **tuning: Any,
+) -> Result | TuneResult:
     """Goes on with a run from its last checkpoint; a finished run is returned as it is.
 
     On the CPU, with the same versions and threads, the result is that of the uninterrupted run bit for bit.
@@ -132,6 +135,7 @@ def resume(
         data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
             names.
         device: another device; then the result is not bit-exact.
+        tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with.
 
     Raises:
         RunError: no such run, in use, or what is handed over is not what the run was started with.
@@ -139,7 +143,15 @@ def resume(
     """
     folder = RunFolder.open(run)
     document = read_document(folder)
-    if summarise(folder.path).status == "finished":
+    finished = summarise(folder.path).status == "finished"
+    if document.get("kind") == "tune":
+        own = TuneHanded(estimator=estimator, metric=metric, **_tuning_only(tuning))
+        if finished:
+            return tune_result_of(folder, network=own.network)
+        return resume_tuning(folder, document, data=data, handed=own, device=device, view=view)
+    if tuning:
+        raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
+    if finished:
         return result_of(folder, ops)
     handed = Handed(controller, estimator, ops, loss, metric)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
@@ -153,17 +165,27 @@ def resume(
             shown = "; ".join(differences(document["data"], facts_of(found)))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
         parts = Parts(recipe, *read_spaces(folder, document), found, handed)
-        return go_on(parts, folder, view)
+        return go_on(SearchJob(parts), folder, view)
+
+
+def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a tuning is handed; TypeError for anything else, as for any function."""
+    unknown = [name for name in given if name not in ("network", "parts", "losses")]
+    if unknown:
+        raise TypeError(f"resume() got an unexpected keyword argument {unknown[0]!r}")
+    return {name: tuple(value) if name == "parts" else value for name, value in given.items()}
 
 
 def export(
-    result: Result | str | Path,
+    result: Result | TuneResult | str | Path,
     folder: str | Path,
     formats: Sequence[str] = RUN_FORMATS,
     *,
     force: bool = False,
 ) -> tuple[Path, ...]:
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
+
+    Of a tuning, learned.safetensors and learned.json are written too.
 
     Args:
         result: a Result, or a finished run: its name in `runs/`, or its Path.
@@ -176,10 +198,13 @@ def export(
             also where one of the formats cannot express the network: the others are written then.
         RunError: no such run, or it is not finished.
     """
-    if not isinstance(result, Result):
+    if not isinstance(result, Result | TuneResult):
         folder_of_run = RunFolder.open(result)
         folder_of_run.refuse_links()
-        result = result_of(folder_of_run)
+        tuned = read_document(folder_of_run).get("kind") == "tune"
+        result = tune_result_of(folder_of_run) if tuned else result_of(folder_of_run)
+    if isinstance(result, TuneResult):
+        return export_learned(result, Path(folder), tuple(formats), force=force)
     return write_network(result, folder, tuple(formats), force=force)
 
 

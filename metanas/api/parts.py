@@ -52,7 +52,7 @@ class Handed:
         {'loss': 'mse_loss'}
         """
         given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric")}
-        words = {name: _describe(value) for name, value in given.items() if value is not None}
+        words = {name: describe(value) for name, value in given.items() if value is not None}
         return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
 
     def _operation(self, name: str) -> str:
@@ -60,7 +60,12 @@ class Handed:
         return " ".join([name, *filter(None, [getattr((self.ops or {})[name], "fingerprint", None)])])
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """A word on an object of the user's.
+
+    >>> describe(nn.functional.mse_loss), describe(nn.MSELoss())
+    ('mse_loss', 'MSELoss')
+    """
     if is_dataclass(value):
         return repr(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))

@@ -9,6 +9,7 @@ from typing import Any
 
 from metanas.api.functions import resume
 from metanas.api.result import Result, result_of
+from metanas.api.tuning import TuneResult, tune_result_of
 from metanas.network import Maker
 from metanas.run import RunFolder, read_events, summarise
 from metanas.space import Space, space_from_json
@@ -47,11 +48,13 @@ class Run:
         """Everything that happened so far."""
         return read_events(self.folder.events).events
 
-    def result(self, ops: Mapping[str, Maker] | None = None) -> Result:
+    def result(self, ops: Mapping[str, Maker] | None = None) -> Result | TuneResult:
         """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
+        if self.folder.read_recipe().get("kind") == "tune":
+            return tune_result_of(self.folder)
         return result_of(self.folder, ops)
 
-    def resume(self, **handed: Any) -> Result:
+    def resume(self, **handed: Any) -> Result | TuneResult:
         """Goes on from the last checkpoint; arguments as in `metanas.resume`."""
         return resume(self.folder.path, **handed)
 

@@ -7,8 +7,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -18,10 +19,11 @@ from metanas.api.recorder import Recorder
 from metanas.api.result import Result, make_result, source_of
 from metanas.api.session import Session
 from metanas.api.signals import graceful
+from metanas.data import Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
 from metanas.exporters import write
 from metanas.network import OPS
-from metanas.recipe import Recipe
+from metanas.recipe import Recipe, TuneRecipe
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import check_names, make_data, make_device
 from metanas.run import EventWriter, Lock, RunFolder
@@ -30,6 +32,8 @@ from metanas.space import Space, space_to_json
 
 View = Callable[[Path], AbstractContextManager[Any]]
 """From a run folder to a context in which the run is shown."""
+
+Outcome = TypeVar("Outcome", covariant=True)
 
 RUN_FORMATS = ("json", "safetensors", "python")
 OWN_FORMATS = ("json", "safetensors")
@@ -72,17 +76,78 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def begin(parts: Parts, make_folder: Callable[[], RunFolder], view: View | None) -> Result:
+class Job(Protocol[Outcome]):
+    """A kind of run: what it is made of, and its work. `Outcome` is what its caller gets in the end."""
+
+    @property
+    def recipe(self) -> Recipe | TuneRecipe: ...
+
+    @property
+    def data(self) -> Data: ...
+
+    def document(self) -> dict[str, Any]:
+        """The content of recipe.json."""
+
+    def space_document(self) -> dict[str, Any] | None:
+        """The content of space.json, where there is one."""
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the run's numbers, as plain data for its checkpoints."""
+
+    def work(self, folder: RunFolder, recorder: Recorder, state: dict[str, Any] | None) -> dict[str, Any]:
+        """From the beginning, or from what a checkpoint held, to the end: writes the run's files, all but result.json,
+        whose content it returns."""
+
+    def result(self, folder: RunFolder, data: dict[str, Any]) -> Outcome:
+        """What the caller gets, from the content of result.json and the run's files."""
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A search, from its parts to its result."""
+
+    parts: Parts
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.parts.recipe
+
+    @property
+    def data(self) -> Data:
+        return self.parts.data
+
+    def document(self) -> dict[str, Any]:
+        return document_of(self.parts)
+
+    def space_document(self) -> dict[str, Any] | None:
+        return space_to_json(self.parts.space)
+
+    def identity(self) -> dict[str, Any]:
+        return identity_of(self.parts)
+
+    def work(self, folder: RunFolder, recorder: Recorder, state: dict[str, Any] | None) -> dict[str, Any]:
+        data, network = Session(self.parts, recorder).run(state)
+        formats = RUN_FORMATS if self.parts.handed.ops is None else OWN_FORMATS
+        source = source_of(data, self.parts.space.name, folder.read_recipe())
+        write(network, source, folder=folder.path, formats=formats, force=True)
+        return data
+
+    def result(self, folder: RunFolder, data: dict[str, Any]) -> Result:
+        return make_result(folder, data, folder.read_recipe(), self.parts.handed.ops or OPS)
+
+
+def begin(job: Job[Outcome], make_folder: Callable[[], RunFolder], view: View | None) -> Outcome:
     """A new run, from its folder to its result."""
-    document, space = document_of(parts), space_to_json(parts.space)
+    document, space = job.document(), job.space_document()
     folder = make_folder()
     with folder.lock() as lock, EventWriter(folder.events) as log:
-        folder.write_space(space)
+        if space is not None:
+            folder.write_space(space)
         folder.write_recipe(document)
-        return _work(folder, parts, view, lock, log, None)
+        return _work(folder, job, view, lock, log, None)
 
 
-def go_on(parts: Parts, folder: RunFolder, view: View | None) -> Result:
+def go_on(job: Job[Outcome], folder: RunFolder, view: View | None) -> Outcome:
     """A run from its last checkpoint to its result.
 
     Raises:
@@ -91,15 +156,20 @@ def go_on(parts: Parts, folder: RunFolder, view: View | None) -> Result:
     with folder.lock() as lock, EventWriter(folder.events) as log:
         checkpoint = load(folder.checkpoints)
         if checkpoint is not None:
-            refuse_difference(folder, checkpoint.tree["identity"], identity_of(parts))
-        return _work(folder, parts, view, lock, log, checkpoint)
+            refuse_difference(folder, checkpoint.tree["identity"], job.identity())
+        return _work(folder, job, view, lock, log, checkpoint)
 
 
 def _work(
-    folder: RunFolder, parts: Parts, view: View | None, lock: Lock, log: EventWriter, checkpoint: Checkpoint | None
-) -> Result:
+    folder: RunFolder,
+    job: Job[Outcome],
+    view: View | None,
+    lock: Lock,
+    log: EventWriter,
+    checkpoint: Checkpoint | None,
+) -> Outcome:
     with view(folder.path) if view else nullcontext(), graceful() as stop:
-        recorder = Recorder(folder, lock, log, stop, parts.recipe.checkpoint_seconds, identity_of(parts))
+        recorder = Recorder(folder, lock, log, stop, job.recipe.checkpoint_seconds, job.identity())
         log.write(
             "begin",
             host=socket.gethostname(),
@@ -109,17 +179,13 @@ def _work(
             versions=versions(),
         )
         with _ending(log):
-            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, parts, checkpoint)):
+            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, job.data, checkpoint)):
                 recorder.say(note, "warning")
-            for note in parts.data.notes if checkpoint is None else ():
+            for note in job.data.notes if checkpoint is None else ():
                 recorder.say(note)
-            data, network = Session(parts, recorder).run(None if checkpoint is None else checkpoint.tree["state"])
-            document = folder.read_recipe()
-            formats = RUN_FORMATS if parts.handed.ops is None else OWN_FORMATS
-            source = source_of(data, parts.space.name, document)
-            write(network, source, folder=folder.path, formats=formats, force=True)
+            data = job.work(folder, recorder, None if checkpoint is None else checkpoint.tree["state"])
             folder.write_result(data)  # last: where there is a result, its files are there
-    return make_result(folder, data, document, parts.handed.ops or OPS)
+    return job.result(folder, data)
 
 
 @contextlib.contextmanager
@@ -136,11 +202,11 @@ def _ending(log: EventWriter) -> Iterator[None]:
     log.write("end", status="finished", message="")
 
 
-def _notes(folder: RunFolder, parts: Parts, checkpoint: Checkpoint | None) -> list[str]:
+def _notes(folder: RunFolder, data: Data, checkpoint: Checkpoint | None) -> list[str]:
     """What a resumed run should know: damage that was passed over, and why it may not be bit-exact."""
     if checkpoint is None:
         return []
-    before, now = folder.read_recipe()["versions"], surroundings(parts.data)
+    before, now = folder.read_recipe()["versions"], surroundings(data)
     return [
         *checkpoint.warnings,
         *(

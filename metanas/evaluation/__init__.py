@@ -2,6 +2,8 @@
 
 from metanas.evaluation.cost import Cost as Cost
 from metanas.evaluation.cost import cost as cost
+from metanas.evaluation.retraining import Retraining as Retraining
+from metanas.evaluation.retraining import Shaped as Shaped
 from metanas.evaluation.training import Epoch as Epoch
 from metanas.evaluation.training import Score as Score
 from metanas.evaluation.training import ScratchTraining as ScratchTraining

@@ -217,6 +217,7 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "norm": _norm,
     "linear": _linear,
     "activation": lambda op, shape, module: Part(f"nn.{type(module).__name__}()"),
+    "flatten": lambda op, shape, module: Part(use="{x}.flatten(1)"),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""

@@ -10,3 +10,8 @@ from metanas.loop.schedule import Schedule as Schedule
 from metanas.loop.steps import Evaluation as Evaluation
 from metanas.loop.steps import Report as Report
 from metanas.loop.steps import Step as Step
+from metanas.loop.tuning import TuneSchedule as TuneSchedule
+from metanas.loop.tuning import TuneStep as TuneStep
+from metanas.loop.tuning import Tuning as Tuning
+from metanas.loop.tuning import drawn as drawn
+from metanas.loop.tuning import named as named

@@ -1,4 +1,4 @@
-"""What shapes a training, in parts that can be learned together: a `Part` is one of them, `assemble` makes them a problem.
+"""What shapes a training, in parts that can be learned together: a `Part` is one of them, `assemble` makes a problem.
 
     inner loss = mean over i of  w_i * loss_i(theta; transformed example i)  +  penalties      on inner batches
     outer loss = mean over i of  loss_i(theta)                                                on outer batches
@@ -6,16 +6,17 @@
 Each part owns the outer variables under its name, and says where it enters: weights multiply, penalties add up,
 transforms are applied one after the other, and at most one part gives the losses, one the learning rate.
 
-    part                    enters as      for instance
-    weights of examples     weights        Franceschi et al. 2017, arXiv:1703.01785
-    decay per parameter     penalty        Lorraine, Vicol, Duvenaud 2020, arXiv:1911.02590
-    augmentation            transform      magnitudes; the noise travels in the batch
-    label smoothing         transform      labels become shares
-    a learned loss          losses         shapes of the cross entropy
-    rate per layer, step    lr             Micaelli, Storkey 2021, arXiv:2007.09250
+    made by             enters as    what is learned
+    example_weights     weights      a weight for each example        Franceschi et al. 2017, arXiv:1703.01785
+    decay               penalty      one for all ... each parameter   Lorraine, Vicol, Duvenaud 2020, arXiv:1911.02590
+    rate                lr           one for all ... layer and step   Micaelli, Storkey 2021, arXiv:2007.09250
+    augmentation        transform    magnitudes                       Benton et al. 2020, arXiv:2010.11882
+    label_smoothing     transform    how sure labels are              Szegedy et al. 2016, arXiv:1512.00567
+    learned_loss        losses       terms and class offsets          Leng et al. 2022, arXiv:2204.12511
 
 A batch is (inputs, targets, positions, noise): `positions` (batch,) long, where each example stands in the inner split;
-`noise` (batch, NOISE) uniform in -1 .. 1, drawn anew for each batch.
+`noise` (batch, NOISE) uniform in -1 .. 1, drawn anew for each batch. A part reads what it needs; the rest may be left
+out where no part reads it.
 """
 
 from __future__ import annotations

@@ -141,6 +141,7 @@ OPS: Mapping[str, Maker] = {
     "norm": normed,
     "linear": linear,
     "activation": lambda op, shape, phase: activation(op.activation),
+    "flatten": lambda op, shape, phase: nn.Flatten(),
     "last": lambda op, shape, phase: Last(),
 }
 """Kind of operation -> maker."""

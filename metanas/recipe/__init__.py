@@ -4,8 +4,10 @@ from metanas.recipe.reading import override as override
 from metanas.recipe.reading import parse_setting as parse_setting
 from metanas.recipe.reading import read as read
 from metanas.recipe.reading import read_toml as read_toml
+from metanas.recipe.reading import read_tuning as read_tuning
 from metanas.recipe.recipe import DataRecipe as DataRecipe
 from metanas.recipe.recipe import EvaluationRecipe as EvaluationRecipe
 from metanas.recipe.recipe import Recipe as Recipe
 from metanas.recipe.recipe import SearchRecipe as SearchRecipe
 from metanas.recipe.recipe import SpaceRecipe as SpaceRecipe
+from metanas.recipe.tuning import TuneRecipe as TuneRecipe

@@ -9,14 +9,18 @@ A later source overrides an earlier one by dotted paths: defaults, then a file, 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from metanas.errors import RecipeError, nearest
-from metanas.recipe.recipe import Recipe
+from metanas.recipe.recipe import Recipe, Section
+from metanas.recipe.tuning import RangeRecipe, TuneRecipe
+
+R = TypeVar("R", bound=Section)
 
 
 def read(data: Mapping[str, Any]) -> Recipe:
@@ -34,11 +38,30 @@ def read(data: Mapping[str, Any]) -> Recipe:
     search.epochs: should be greater than or equal to 1, got 0
     search.epohcs: unknown key; did you mean "epochs"?
     """
+    return _read(Recipe, data, _contradictions)
+
+
+def read_tuning(data: Mapping[str, Any], *, more: Sequence[str] = ()) -> TuneRecipe:
+    """The recipe of a tuning run; as `read`.
+
+    Args:
+        more: names of what is learned beside what the recipe names.
+
+    >>> read_tuning({"learn": {"decay": {}}, "outer": {"steps": 5}}).learn.names
+    ('decay',)
+    >>> read_tuning({"learn": {"decays": {}}})
+    Traceback (most recent call last):
+    metanas.errors.RecipeError: learn.decays: unknown key; did you mean "decay"?
+    """
+    return _read(TuneRecipe, data, partial(_contradictions_in_tuning, more=more))
+
+
+def _read(kind: type[R], data: Mapping[str, Any], contradictions: Callable[[R], Iterator[str]]) -> R:
     try:
-        recipe = Recipe.model_validate(_tuples(data))
+        recipe = kind.model_validate(_tuples(data))
     except ValidationError as error:
-        raise RecipeError(_problems(error, data)) from None
-    problems = list(_contradictions(recipe))
+        raise RecipeError(_problems(error, data, kind)) from None
+    problems = list(contradictions(recipe))
     if problems:
         raise RecipeError(problems)
     return recipe
@@ -115,7 +138,31 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         yield f"search.refine: every round should take at most as many candidates as the one before, got {counts}"
 
 
-def _problems(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
+def _contradictions_in_tuning(recipe: TuneRecipe, more: Sequence[str]) -> Iterator[str]:
+    learn, inner, outer = recipe.learn, recipe.inner, recipe.outer
+    if not learn.names and not more:
+        yield f"learn: should name something that is learned: {', '.join(type(learn).model_fields)}"
+    if learn.rate is not None and "step" in learn.rate.per and not inner.restart:
+        yield f"learn.rate.per: {learn.rate.per!r} needs a training that begins anew each time; set inner.restart"
+    if inner.nesterov and not (inner.rule == "sgd" and inner.momentum):
+        yield "inner.nesterov: goes with sgd and a momentum > 0"
+    if recipe.data.augment:
+        yield "data.augment: goes with searches; here augmentation is learned: learn.augmentation"
+    if learn.rate is not None and outer.estimator in ("conjugate_gradient", "neumann", "nystrom", "t1t2"):
+        yield f"learn.rate: {outer.estimator} looks at the losses alone, which no rate is in; take unrolled or forward"
+    if outer.estimator == "finite_difference" and inner.steps != 1:
+        yield f"inner.steps: finite_difference looks one step ahead; take 1, got {inner.steps}"
+    for path, wanted in recipe.choose.values.items():
+        if isinstance(wanted, tuple) and len(wanted) < 2:
+            yield f"choose.values.{path}: should list at least two values, got {list(wanted)}"
+        if isinstance(wanted, RangeRecipe) and (wanted.low >= wanted.high or (wanted.log and wanted.low <= 0)):
+            got = f"{wanted.low} and {wanted.high}"
+            yield f"choose.values.{path}: should have low < high, and low > 0 where log, got {got}"
+        if path.split(".")[0] in ("choose", "seed", "data", "evaluation") or path == "outer.steps":
+            yield f"choose.values.{path}: is not of the tuning itself; choose among network, learn, inner and outer"
+
+
+def _problems(error: ValidationError, data: Mapping[str, Any], kind: type[Section]) -> list[str]:
     """One line for each place; where a value may be of several types, pydantic has a word on each of them."""
     said: dict[str, tuple[list[str], str]] = {}
     for problem in error.errors():
@@ -125,7 +172,7 @@ def _problems(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
             said[f"{where}.{problem['loc'][-1]}"] = (["should be there"], ", and is not")
             continue
         if problem["type"] == "extra_forbidden":
-            said[where] = ([f"unknown key{nearest(path[-1], _keys(path[:-1]))}"], "")
+            said[where] = ([f"unknown key{nearest(path[-1], _keys(kind, path[:-1]))}"], "")
             continue
         section = problem["type"] in ("model_type", "dict_type")
         message = "should be a section" if section else problem["msg"].removeprefix("Input ")
@@ -156,11 +203,12 @@ def _shown(data: Any, path: list[str]) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _keys(path: list[str]) -> list[str]:
-    kind: Any = Recipe
+def _keys(kind: Any, path: list[str]) -> list[str]:
     for key in path:
-        # a number is a place in a tuple of sections: tuple[Section, ...]
-        kind = get_args(kind)[0] if key.isdigit() else kind.model_fields[key].annotation
+        # a number is a place in a tuple of sections: tuple[Section, ...]; a name in a mapping has the mapping's type
+        inside = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else None
+        kind = get_args(kind)[0] if key.isdigit() else inside or get_args(kind)[-1]
+        kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind)  # Section | None
     return list(kind.model_fields)  # only sections forbid keys
 
 

@@ -168,8 +168,17 @@ class Recipe(Section):
 
     def to_toml(self) -> str:
         """ASCII TOML text that reads back to the same recipe. What is None is left out, as TOML has no word for it."""
-        text = tomli_w.dumps(_without_none(self.to_json()))
-        return re.sub(r"[^\x00-\x7f]", lambda letter: f"\\U{ord(letter[0]):08x}", text)  # stands in quotes, always
+        return to_toml(self.to_json())
+
+
+def to_toml(data: dict[str, Any]) -> str:
+    """ASCII TOML text of plain data, without what is None.
+
+    >>> to_toml({"seed": 0, "threads": None})
+    'seed = 0\\n'
+    """
+    text = tomli_w.dumps(_without_none(data))
+    return re.sub(r"[^\x00-\x7f]", lambda letter: f"\\U{ord(letter[0]):08x}", text)  # stands in quotes, always
 
 
 def _without_none(data: Any) -> Any:

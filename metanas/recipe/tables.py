@@ -16,6 +16,7 @@ from metanas.errors import RecipeError, nearest
 from metanas.evaluation import Training
 from metanas.loop import Schedule
 from metanas.recipe.recipe import EvaluationRecipe, Recipe
+from metanas.recipe.tuning import TuneRecipe
 
 CONTROLLERS: Mapping[str, type[Controller]] = {
     "darts": Darts,
@@ -121,7 +122,7 @@ def make_augmentation(words: str) -> Augmentation:
         ) from None
 
 
-def make_data(recipe: Recipe, source: Any = None) -> Data:
+def make_data(recipe: Recipe | TuneRecipe, source: Any = None) -> Data:
     """The data of a recipe, or what `source` holds, split as the recipe says."""
     section = recipe.data
     augment = None if section.augment is None else tuple(map(make_augmentation, section.augment))
