@@ -79,7 +79,7 @@ def _study(plan: ChooseRecipe, folder: Path, number: Callable[..., int]) -> optu
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     pruner: optuna.pruners.BasePruner = {
-        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=REPORTS // 4),
         "hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=REPORTS),
         "none": optuna.pruners.NopPruner,
     }[plan.pruner]()

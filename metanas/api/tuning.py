@@ -18,7 +18,7 @@ from metanas.api.documents import SCHEMA, differences, facts_of, surroundings
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
 from metanas.api.result import source_of
-from metanas.api.tuning_parts import TuneHanded, TuneParts, spoil
+from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
 from metanas.bilevel import Estimator
@@ -29,7 +29,6 @@ from metanas.loop import named
 from metanas.modes import Losses, Part
 from metanas.network import Network, derived
 from metanas.recipe import TuneRecipe, override, read_toml, read_tuning
-from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import make_data, make_device
 from metanas.recipe.tuning_recipes import find_tuning
 from metanas.run import RunFolder, dump_json, parse_json
@@ -110,7 +109,7 @@ class TuneJob:
         return identity
 
     def work(self, folder: RunFolder, recorder: Recorder, state: dict[str, Any] | None) -> dict[str, Any]:
-        session = TuneSession(self.parts, folder.path, recorder)
+        session = TuneSession(self.parts, folder, recorder)
         data = session.run(state)
         facts = {name: data[name] for name in ("shown", "shown_at_start", "chosen", "wrong_labels")}
         write_learned(folder.path, named(session.learned), {"schema": SCHEMA, **facts})
@@ -213,11 +212,7 @@ def prepare_tuning(recipe: TuneRecipe, data: Any, handed: TuneHanded) -> TunePar
     Raises:
         RecipeError, SpaceError, DataError, BilevelError: as `metanas.tune` says.
     """
-    space = None
-    if handed.network is None:
-        if recipe.network.name is None:
-            raise RecipeError(["network.name: is missing, and no module was handed over; give one of the two"])
-        space = load_space(recipe.network.name, **recipe.network.options)
+    space = built(recipe) if handed.network is None else None
     found, right = spoil(make_data(recipe, data).to(make_device(recipe.device)), recipe.data.wrong_labels, recipe.seed)
     parts = TuneParts(recipe, space, found, right, handed)
     parts.check()

@@ -22,6 +22,7 @@ from metanas.loop import TuneSchedule, Tuning, drawn
 from metanas.modes import Losses, Part, Stateless, assemble, cross_entropies, meta_parameter
 from metanas.network import derived
 from metanas.recipe import TuneRecipe
+from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import make_device
 from metanas.recipe.tuning_tables import OPTIMIZERS, make_estimator, make_parts, make_rule
 from metanas.space import Architecture, Space
@@ -72,6 +73,11 @@ class TuneParts:
     data: Data
     right: Tensor | None = None
     handed: TuneHanded = field(default_factory=TuneHanded)
+
+    def with_recipe(self, recipe: TuneRecipe) -> TuneParts:
+        """The same with another recipe, whose network may be another, too."""
+        space = None if self.handed.network is not None else built(recipe)
+        return replace(self, recipe=recipe, space=space)
 
     @property
     def device(self) -> torch.device:
@@ -222,6 +228,13 @@ class TuneParts:
             "data handed over": {k: facts[k] for k in HANDED_FACTS},
             "handed": self.handed.described(),
         }
+
+
+def built(recipe: TuneRecipe) -> Space:
+    """The space of a recipe's network. RecipeError where it names none, SpaceError where it cannot be."""
+    if recipe.network.name is None:
+        raise RecipeError(["network.name: is missing, and no module was handed over; give one of the two"])
+    return load_space(recipe.network.name, **recipe.network.options)
 
 
 def shown(parts: Sequence[Part], outer: Mapping[str, Tree]) -> dict[str, float]:

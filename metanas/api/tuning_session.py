@@ -10,8 +10,6 @@ A checkpoint names its phase and holds what the phase needs; everything else is 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +26,8 @@ from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import score
 from metanas.loop import TuneStep, Tuning, named
 from metanas.recipe import override, read_tuning
-from metanas.run import finite
+from metanas.run import RunFolder, finite
+from metanas.space import space_to_json
 
 HELD = {
     "choose": set[str](),
@@ -41,7 +40,7 @@ CONTENDERS = ("learned", "start")
 class TuneSession:
     """A tuning at work; owns where it stands, for the checkpoints."""
 
-    def __init__(self, parts: TuneParts, folder: Path, recorder: Recorder) -> None:
+    def __init__(self, parts: TuneParts, folder: RunFolder, recorder: Recorder) -> None:
         self.asked, self.folder, self.recorder = parts, folder, recorder
         self.parts = parts  # with what was chosen
         self.chosen: dict[str, Any] = {}
@@ -75,9 +74,9 @@ class TuneSession:
         self.recorder.say(f"choosing {', '.join(recipe.choose.values)}: {recipe.choose.trials} trials")
         found = choose(
             recipe,
-            self.folder,
+            self.folder.path,
             self.recorder,
-            lambda other: replace(self.asked, recipe=other).tuning(),
+            lambda other: self.asked.with_recipe(other).tuning(),
             number=self.asked.number,
         )
         self._settle(found)
@@ -87,7 +86,9 @@ class TuneSession:
         self.chosen = dict(chosen)
         if chosen:
             recipe = read_tuning(override(self.asked.recipe.to_json(), chosen))
-            self.parts = replace(self.asked, recipe=recipe)
+            self.parts = self.asked.with_recipe(recipe)
+            if self.parts.space is not None:  # that of the network which is trained and kept
+                self.folder.write_space(space_to_json(self.parts.space))
 
     def _tune(self, state: dict[str, Any] | None) -> None:
         tuning = self.parts.tuning()
