@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
-from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, memory_of, solve, train
+from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, memory_of, solve, train
+from metanas.bilevel.trees import finite
 from metanas.controllers import GradientController
 from metanas.data import Data, Task, batches, steps
 from metanas.data.seeds import seeded
@@ -97,6 +99,8 @@ class GradientSearch:
         self.skipped = self.skipped_before.clone()
         self.lost = self.skipped_before.clone()  # steps in a row in which an update was left out
         self.outer_loss = torch.full((), math.nan, device=data.device)
+        self.carry: Tree = ()  # the estimator's own, from step to step
+        self.generator = torch.Generator()
 
     @property
     def total(self) -> int:
@@ -129,7 +133,7 @@ class GradientSearch:
                 self.advance(None, train_batches)
                 yield None
             return
-        yield from solve(
+        for h in solve(
             self._problem(epoch),
             self.estimator,
             self.theta,
@@ -139,7 +143,11 @@ class GradientSearch:
             advance=self.advance,
             order=self.schedule.order,
             memory=self._memory,
-        )
+            carry=self.carry,
+            generator=self.generator,
+        ):
+            self.carry = h.carry
+            yield h
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
@@ -167,6 +175,7 @@ class GradientSearch:
             streams.append(islice(rows, self.per_epoch - start))
         for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
             self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k).initial_seed())
+            self.generator.manual_seed(seeded(self.seed, "estimator", k).initial_seed())
             yield [inner], inner, outer
 
     def _reported(self, epoch: int, h: Hypergradient | None, *, last: bool) -> Step:
@@ -251,6 +260,7 @@ class GradientSearch:
             "sums": self.sums,
             "skipped": self.skipped,
             "lost": self.lost,
+            "carry": self.carry if bool(finite(self.carry)) else (),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -266,6 +276,7 @@ class GradientSearch:
         self.skipped_before = self.skipped - self.advance.report.skipped - self.relaxed.step.report.skipped
         self.lost = state["lost"].to(self.sums.device)
         self.step = state["step"]
+        self.carry = tree_map(lambda x: x.to(self.sums.device), state.get("carry", ()))  # the first version kept none
 
 
 def entropy(weights: Mapping[str, Tensor]) -> float:

@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 
-from metanas.bilevel import FiniteDifference, FirstOrder
+from metanas.bilevel import ConjugateGradient, FiniteDifference, FirstOrder, Nystrom
 from metanas.controllers import Darts, DartsPt, DrNas, RandomSearch
 from metanas.errors import CheckpointError
 from metanas.loop import ValueSearch
@@ -21,6 +21,8 @@ KINDS = {
     "drnas with a warm-up": {"controller": DrNas(), "warmup": 1},
     "darts, second order": {"controller": Darts(), "estimator": FiniteDifference(), "order": "outer", "warmup": 1},
     "drnas, structure first": {"controller": DrNas(), "order": "outer", "clip": 0.1},
+    "a warm linear solve": {"controller": Darts(), "estimator": ConjugateGradient(2, damping=1.0)},
+    "a sketch that is drawn": {"controller": Darts(), "estimator": Nystrom(3, damping=1.0)},
     "fixed omega": {"controller": DartsPt()},
     "with batches left out": {"controller": DrNas(), "patience": 100},
 }
