@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from metanas import __version__
+from metanas.api.choosing import check_sampler
 from metanas.api.documents import SCHEMA, differences, facts_of, surroundings
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
@@ -212,6 +213,7 @@ def prepare_tuning(recipe: TuneRecipe, data: Any, handed: TuneHanded) -> TunePar
     Raises:
         RecipeError, SpaceError, DataError, BilevelError: as `metanas.tune` says.
     """
+    check_sampler(recipe.choose)
     space = built(recipe) if handed.network is None else None
     found, right = spoil(make_data(recipe, data).to(make_device(recipe.device)), recipe.data.wrong_labels, recipe.seed)
     parts = TuneParts(recipe, space, found, right, handed)
@@ -301,6 +303,11 @@ def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], *
     if result.source is not None and isinstance(result.network, Network):
         written = write(result.network, result.source, folder=folder, formats=formats, force=force)
     folder.mkdir(parents=True, exist_ok=True)
+    if result.source is None and result.network is not None:
+        if (path := folder / OWN_WEIGHTS).exists() and not force:
+            raise ExportError(f"already there: {path}; choose another folder, or give force=True (--force)")
+        write_tensors(path, result.network.state_dict())
+        written = (path,)
     facts = {
         "schema": SCHEMA,
         "shown": dict(result.shown),

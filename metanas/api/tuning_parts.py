@@ -23,7 +23,7 @@ from metanas.modes import Losses, Part, Stateless, assemble, cross_entropies, me
 from metanas.network import derived
 from metanas.recipe import TuneRecipe
 from metanas.recipe.spaces import load_space
-from metanas.recipe.tables import make_device
+from metanas.recipe.tables import check_precision, make_device
 from metanas.recipe.tuning_tables import OPTIMIZERS, make_estimator, make_parts, make_rule
 from metanas.space import Architecture, Space
 
@@ -80,6 +80,11 @@ class TuneParts:
         return replace(self, recipe=recipe, space=space)
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the parts that were handed over."""
+        return tuple(part.name for part in self.handed.parts)
+
+    @property
     def device(self) -> torch.device:
         return make_device(self.recipe.device)
 
@@ -132,6 +137,7 @@ class TuneParts:
             BilevelError: two parts of one name, or that both give the losses.
             ShapeError: a network that does not take the data.
         """
+        check_precision(self.recipe.precision, self.device, self.estimator)
         network = self.network("shape")
         kept = [name for name, module in network.named_modules() if getattr(module, "track_running_stats", False)]
         if kept:
@@ -141,8 +147,14 @@ class TuneParts:
                     "norms, or norms with track_running_stats=False"
                 ]
             )
-        with torch.no_grad():
-            outputs = network(self.data.inner.inputs[:2])
+        try:
+            with torch.no_grad():
+                outputs = network(self.data.inner.inputs[:2])
+        except RuntimeError as error:
+            line = str(error).partition("\n")[0]
+            raise ShapeError(
+                f"the network does not take inputs {self.data.shape}: {line}; give one that does"
+            ) from None
         if outputs.shape != (min(2, len(self.data.inner)), self.data.outputs):
             raise ShapeError(
                 f"the network gives {tuple(outputs.shape[1:])} for inputs {self.data.shape}, the data need "
@@ -157,9 +169,10 @@ class TuneParts:
     def problem(self, parts: Sequence[Part]) -> Bilevel:
         """The bilevel problem with these parts; with none, the plain training."""
         network, rule = self.network("shape"), make_rule(self.recipe.inner)
+        precision = self.recipe.precision
         if not parts:
-            return meta_parameter(network, losses=self.losses, rule=rule)
-        return assemble(network, parts, losses=self.losses, rule=rule)
+            return meta_parameter(network, losses=self.losses, rule=rule, precision=precision)
+        return assemble(network, parts, losses=self.losses, rule=rule, precision=precision)
 
     def tuning(self) -> Tuning:
         """The tuning at its beginning."""

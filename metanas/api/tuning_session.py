@@ -48,6 +48,7 @@ class TuneSession:
         self.tune_seconds, self.place = 0.0, 0
         self.done: list[dict[str, Any]] = []
         self.weights: dict[str, Tensor] | None = None
+        self.last: TuneStep | None = None
 
     def run(self, tree: dict[str, Any] | None) -> dict[str, Any]:
         """Works to the end; gives the result's data. Arguments and errors as of `Session.run`."""
@@ -78,6 +79,7 @@ class TuneSession:
             self.recorder,
             lambda other: self.asked.with_recipe(other).tuning(),
             number=self.asked.number,
+            more=self.asked.own,
         )
         self._settle(found)
         self.recorder.say("chosen: " + ", ".join(f"{path} = {value}" for path, value in found.items()))
@@ -85,7 +87,7 @@ class TuneSession:
     def _settle(self, chosen: dict[str, Any]) -> None:
         self.chosen = dict(chosen)
         if chosen:
-            recipe = read_tuning(override(self.asked.recipe.to_json(), chosen))
+            recipe = read_tuning(override(self.asked.recipe.to_json(), chosen), more=self.asked.own)
             self.parts = self.asked.with_recipe(recipe)
             if self.parts.space is not None:  # that of the network which is trained and kept
                 self.folder.write_space(space_to_json(self.parts.space))
@@ -124,7 +126,7 @@ class TuneSession:
 
     def _doubts(self) -> str | None:
         """What speaks against the last hypergradient, in words."""
-        step = getattr(self, "last", None)
+        step = self.last
         if step is None or bool(step.converged):
             return None
         return f"the last hypergradient had not converged (residual {float(step.residual):.1e}, stationarity " + (

@@ -63,7 +63,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name. Raises CheckpointError where it is missing or something else."""
     try:
-        return safetensors.torch.load(path.read_bytes())
+        return dict(sorted(safetensors.torch.load(path.read_bytes()).items()))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     except (safetensors.SafetensorError, ValueError, KeyError) as error:

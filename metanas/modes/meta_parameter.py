@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from metanas.bilevel import Bilevel, Rule, Tree, persists
 from metanas.bilevel.problem import PLAIN
 from metanas.modes.stateless import Stateless
+from metanas.network import Precision, computed_in
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """(outputs (batch, width), targets (batch, ...)) -> the loss of each example (batch,)."""
@@ -44,6 +45,7 @@ def meta_parameter(
     transform: Callable[[Tree, Any], Any] | None = None,
     rule: Rule = PLAIN,
     start: Callable[[Tree, Tree, Any], Tree] = persists,
+    precision: Precision = "float32",
 ) -> Bilevel:
     """The bilevel problem of learning what shapes a training.
 
@@ -58,6 +60,7 @@ def meta_parameter(
         transform: (outer, inner batch) -> batch, differentiable in the outer variables; before the network.
         rule: of the inner steps; its numbers may be outer variables.
         start: where the inner problem begins.
+        precision: of the network's forward pass, and so of its gradients; losses and penalties are float32.
 
     Returns:
         A problem over theta and outer; a batch is (inputs, targets, ...), of which the rest is for `weights` and
@@ -76,13 +79,13 @@ def meta_parameter(
 
     def inner_loss(theta: Tree, outer: Tree, batch: Any) -> Tensor:
         seen = batch if transform is None else transform(outer, batch)
-        outputs = call(theta, seen[0])
+        outputs = computed_in(precision, call, theta, seen[0])
         each = losses(outputs, seen[1]) if inner_losses is None else inner_losses(outer, outputs, seen[1])
         if weights is not None:
             each = weights(outer, batch) * each
         return each.mean() if penalty is None else each.mean() + penalty(theta, outer)
 
     def outer_loss(theta: Tree, outer: Tree, batch: Any) -> Tensor:
-        return losses(call(theta, batch[0]), batch[1]).mean()
+        return losses(computed_in(precision, call, theta, batch[0]), batch[1]).mean()
 
     return Bilevel(inner_loss, outer_loss, start=start, rule=rule)

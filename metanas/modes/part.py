@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from metanas.bilevel import SGD, Adam, Bilevel, Tree, persists
 from metanas.errors import BilevelError
 from metanas.modes.meta_parameter import Losses, cross_entropies, meta_parameter
+from metanas.network import Precision
 
 NOISE = 8
 """Numbers of noise that travel with each example."""
@@ -67,6 +68,7 @@ def assemble(
     losses: Losses = cross_entropies,
     rule: SGD | Adam,
     start: Callable[[Tree, Tree, Any], Tree] = persists,
+    precision: Precision = "float32",
 ) -> Bilevel:
     """The bilevel problem whose outer variables are {part.name: part.start}.
 
@@ -76,6 +78,7 @@ def assemble(
         losses: of the outer problem, and of the inner one unless a part gives its own.
         rule: of the inner steps; its learning rate is replaced where a part gives one.
         start: where the inner problem begins.
+        precision: as for `meta_parameter`.
 
     Raises:
         BilevelError: no part, two parts of one name, or two that give the losses or the learning rate.
@@ -131,6 +134,7 @@ def assemble(
         transform=transform if turning else None,
         rule=rule,
         start=start,
+        precision=precision,
     )
 
 

@@ -8,17 +8,19 @@ A later source overrides an earlier one by dotted paths: defaults, then a file, 
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from metanas.errors import RecipeError, nearest
 from metanas.recipe.recipe import Recipe, Section
-from metanas.recipe.tuning import RangeRecipe, TuneRecipe
+from metanas.recipe.tuning import RangeRecipe, TuneRecipe, flattened
 
 R = TypeVar("R", bound=Section)
 
@@ -53,6 +55,12 @@ def read_tuning(data: Mapping[str, Any], *, more: Sequence[str] = ()) -> TuneRec
     Traceback (most recent call last):
     metanas.errors.RecipeError: learn.decays: unknown key; did you mean "decay"?
     """
+    choose = data.get("choose")
+    if isinstance(choose, Mapping) and isinstance(values := choose.get("values"), Mapping):
+        data = {
+            **data,
+            "choose": {**choose, "values": dict(flattened(dict(values)))},
+        }  # so that mistakes have their path
     return _read(TuneRecipe, data, partial(_contradictions_in_tuning, more=more))
 
 
@@ -153,13 +161,40 @@ def _contradictions_in_tuning(recipe: TuneRecipe, more: Sequence[str]) -> Iterat
     if outer.estimator == "finite_difference" and inner.steps != 1:
         yield f"inner.steps: finite_difference looks one step ahead; take 1, got {inner.steps}"
     for path, wanted in recipe.choose.values.items():
-        if isinstance(wanted, tuple) and len(wanted) < 2:
-            yield f"choose.values.{path}: should list at least two values, got {list(wanted)}"
-        if isinstance(wanted, RangeRecipe) and (wanted.low >= wanted.high or (wanted.log and wanted.low <= 0)):
-            got = f"{wanted.low} and {wanted.high}"
-            yield f"choose.values.{path}: should have low < high, and low > 0 where log, got {got}"
-        if path.split(".")[0] in ("choose", "seed", "data", "evaluation") or path == "outer.steps":
-            yield f"choose.values.{path}: is not of the tuning itself; choose among network, learn, inner and outer"
+        yield from (f"choose.values.{path}: {problem}" for problem in _mistaken(recipe, path, wanted))
+
+
+CHOOSABLE = ("network", "learn", "inner", "outer")
+
+
+def _mistaken(recipe: TuneRecipe, path: str, wanted: Sequence[Any] | RangeRecipe) -> Iterator[str]:
+    """What is wrong with the values for one path; they are tried one by one."""
+    if path.split(".")[0] not in CHOOSABLE or path == "outer.steps":
+        yield f"is not of the tuning itself; choose among {', '.join(CHOOSABLE)}"
+        return
+    if isinstance(wanted, RangeRecipe):
+        low, high = (math.ceil(wanted.low), math.floor(wanted.high)) if wanted.whole else (wanted.low, wanted.high)
+        if low >= high or (wanted.log and low <= 0):
+            whole = ", two of them whole numbers" if wanted.whole else ""
+            yield f"should have low < high{whole}, and low > 0 where log, got {wanted.low} and {wanted.high}"
+            return
+        tried: Sequence[Any] = (low, high)
+    elif len(wanted) < 2:
+        yield f"should list at least two values, got {list(wanted)}"
+        return
+    else:
+        tried = wanted
+    said: list[str] = []
+    for value in tried:
+        data: dict[str, Any] = {**recipe.to_json(), "choose": {}}
+        try:
+            data = override(data, {path: value})
+            TuneRecipe.model_validate(_tuples(data))
+        except RecipeError as error:
+            said += error.problems
+        except ValidationError as error:
+            said += _problems(error, data, TuneRecipe)
+    yield from dict.fromkeys(said)
 
 
 def _problems(error: ValidationError, data: Mapping[str, Any], kind: type[Section]) -> list[str]:
@@ -179,11 +214,16 @@ def _problems(error: ValidationError, data: Mapping[str, Any], kind: type[Sectio
         messages, _ = said.setdefault(where, ([], f", got {_shown(data, path)}"))
         if message not in messages:
             messages.append(message)
+    # Of a list or a section, what is wrong inside says that it was one.
+    outside = {"should be a valid tuple", "should be a section"}
+    for where in list(said):
+        if set(said[where][0]) <= outside and any(other.startswith(f"{where}.") for other in said):
+            del said[where]
     return [f"{where}: {' or '.join(messages)}{got}" for where, (messages, got) in sorted(said.items())]
 
 
 def _place(loc: tuple[int | str, ...], data: Any) -> list[str]:
-    """The part of pydantic's place that is in the data; the rest names the types that were tried."""
+    """The parts of pydantic's place that are in the data; the others name the types that were tried."""
     path = []
     for key in loc:
         if isinstance(data, list | tuple) and isinstance(key, int) and key < len(data):
@@ -191,7 +231,7 @@ def _place(loc: tuple[int | str, ...], data: Any) -> list[str]:
         elif isinstance(data, Mapping) and key in data:
             data = data[key]
         else:
-            break
+            continue
         path.append(str(key))
     return path
 
@@ -208,7 +248,8 @@ def _keys(kind: Any, path: list[str]) -> list[str]:
         # a number is a place in a tuple of sections: tuple[Section, ...]; a name in a mapping has the mapping's type
         inside = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else None
         kind = get_args(kind)[0] if key.isdigit() else inside or get_args(kind)[-1]
-        kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind)  # Section | None
+        if isinstance(kind, UnionType):  # Section | None
+            kind = next((k for k in get_args(kind) if hasattr(k, "model_fields")), kind)
     return list(kind.model_fields)  # only sections forbid keys
 
 

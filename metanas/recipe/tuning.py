@@ -7,7 +7,7 @@
     [outer]       estimator and its options, optimiser, steps, clipping
     [choose]      values for Optuna: what is discrete or has no derivative, by dotted path
     [evaluation]  the training from scratch with what was learned, and with what it started from
-    seed, device, threads, checkpoint_seconds
+    seed, device, threads, precision, checkpoint_seconds
 
 Read, overridden and printed as the recipe of a search (`recipe.Recipe`).
 """
@@ -130,8 +130,8 @@ class OuterRecipe(Section):
 class RangeRecipe(Section):
     """Numbers between `low` and `high`, both included. `log`: even in the logarithm; `whole`: whole numbers only."""
 
-    low: float
-    high: float
+    low: Finite
+    high: Finite
     log: bool = False
     whole: bool = False
 
@@ -156,14 +156,19 @@ class ChooseRecipe(Section):
     @classmethod
     def _by_path(cls, data: Any) -> Any:
         """`{"inner": {"rule": [...]}}` is `{"inner.rule": [...]}`: what a setting by dotted path makes."""
-        return dict(_flattened(data)) if isinstance(data, dict) else data
+        return dict(flattened(data)) if isinstance(data, dict) else data
 
 
-def _flattened(data: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(data: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings by dotted path; a mapping with `low` or `high` is a range.
+
+    >>> dict(flattened({"inner": {"lr": {"low": 0.1, "high": 1.0}, "rule": ["sgd", "adam"]}}))
+    {'inner.lr': {'low': 0.1, 'high': 1.0}, 'inner.rule': ['sgd', 'adam']}
+    """
     for key, value in data.items():
         where = f"{path}.{key}" if path else str(key)
         if isinstance(value, dict) and not {"low", "high"} & value.keys():
-            yield from _flattened(value, where)
+            yield from flattened(value, where)
         else:
             yield where, value
 
@@ -192,6 +197,7 @@ class TuneRecipe(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Whole | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_seconds: Part = 15.0
 
     def to_json(self) -> dict[str, Any]:
