@@ -4,14 +4,15 @@
         few steps   one graph over them, and its gradient
         else        the state in the middle by running forward;  back(middle .. j);  back(i .. middle)
 
-At most the graph of `most` steps and log2(steps / most) states are held at a time; each halving runs forward once more,
-so the time is that of the unroll times about 1 + log2(steps / most) / 3. The gradient is that of the unroll.
+At most the graph of `most` steps and log2(steps / most) states are held at a time. On top of the unroll it costs one
+forward run of all steps, and of half of them for each halving. The gradient is that of the unroll.
 
 Sources: Griewank 1992, Optimization Methods and Software 1; Chen, Xu, Zhang, Guestrin 2016, arXiv:1604.06174, 4.3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,13 @@ class Steps:
 
     def __init__(self, problem: Bilevel, outer: Tree, batch: Any, most: int) -> None:
         self.problem, self.outer, self.batch, self.most = replace(problem, start=persists), outer, batch, most
+        self.unread: list[bool] | None = None
+
+    def note(self, marks: list[bool]) -> None:
+        """Keeps of each outer variable, the last of the marked leaves, whether no part has read it so far."""
+        outer = marks[-len(tree_leaves(self.outer)) :]
+        before = self.unread or [True] * len(outer)
+        self.unread = [a and b for a, b in zip(before, outer, strict=True)]
 
     def run(self, first: int, last: int, state: State, outer: Tree, slope: Slope) -> tuple[State, Tree | None]:
         """The state after the steps `first` to `last` - 1, and the last inner gradient."""
@@ -50,7 +58,7 @@ class Steps:
                 end, _ = self.run(first, last, rebuilt(x[0]), x[1], slope)
                 return dot(pull, floating(end)[0]), ()
 
-            (before, outer), _, _ = gradient_of(weighed, (numbers, self.outer))
+            (before, outer), _, _ = gradient_of(weighed, (numbers, self.outer), unread=self.note)
             return before, outer
         middle = (first + last) // 2
         reached, _ = self.run(first, middle, state, self.outer, held_slope)
@@ -80,8 +88,13 @@ def through_checkpoints(
     memory: Tree | None,
     steps: int,
     most: int,
+    refuse: Callable[[list[bool]], None],
 ) -> Hypergradient:
-    """What `Unrolled(steps)` finds, with the graph of at most `most` steps at a time; see the module's head."""
+    """What `Unrolled(steps)` finds, with the graph of at most `most` steps at a time; see the module's head.
+
+    Args:
+        refuse: is told which outer variables are not read, where autograd can tell.
+    """
 
     def begun(outer: Tree) -> State:
         start = problem.start(theta, outer, inner_batch)
@@ -94,7 +107,7 @@ def through_checkpoints(
     def valued(x: tuple[list[Tensor], Tree]) -> tuple[Tensor, tuple[()]]:
         return problem.outer_loss(rebuilt(x[0])[0], x[1], outer_batch), ()
 
-    (pull, total), loss, _ = gradient_of(valued, (numbers, outer))
+    (pull, total), loss, _ = gradient_of(valued, (numbers, outer), unread=walk.note)
     pull, along = walk.back(0, steps, first, pull)
     total = add(total, along)
 
@@ -102,7 +115,9 @@ def through_checkpoints(
         return dot(pull, floating(begun(outer))[0]), ()
 
     if tree_leaves(pull):
-        total = add(total, gradient_of(started, outer)[0])
+        total = add(total, gradient_of(started, outer, unread=walk.note)[0])
+    if walk.unread is not None:
+        refuse(walk.unread)
     return Hypergradient(
         gradient=total,
         outer_loss=loss,

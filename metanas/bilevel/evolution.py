@@ -143,15 +143,16 @@ class EvolutionStrategies(Estimator):
             summed = tree_map(lambda x: torch.where(over, 0.0, x), summed)
             taken = torch.where(over, 0, taken)
         summed, walk = add(summed, noise), replace(problem, start=persists)
+        steps = tree_map(lambda e: self.sigma * e, noise)  # each in its own dtype, which sigma as a tensor might not be
 
-        def particle(sign: Tensor, at: tuple[Tree, Tree], e: Tree) -> tuple[Tensor, tuple[Tree, Tree]]:
-            shaken = axpy(sign * self.sigma, e, outer)
+        def particle(sign: Tensor, at: tuple[Tree, Tree], step: Tree) -> tuple[Tensor, tuple[Tree, Tree]]:
+            shaken = axpy(sign, step, outer)
             end, after, _ = descend(walk, at[0], shaken, inner_batch, at[1], self.steps, held_slope)
             return problem.outer_loss(end, shaken, outer_batch), (end, after)
 
         pairs = vmap(particle, in_dims=(None, 0, 0), chunk_size=self.chunk, randomness="same")
         signs = torch.tensor([1.0, -1.0], device=taken.device)
-        losses, moved = vmap(pairs, in_dims=(0, 0, None), randomness="same")(signs, stood, noise)
+        losses, moved = vmap(pairs, in_dims=(0, 0, None), randomness="same")(signs, stood, steps)
         gradient, error = self._mean((losses[0] - losses[1]) / (2 * self.sigma), summed)
         loss = losses.mean()
         kept = memory if memory is not None else ()

@@ -20,7 +20,7 @@ Sources: Liu, Simonyan, Yang 2019, arXiv:1806.09055, eq. 7-8; Choe et al. 2023, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_map
 
 from metanas.bilevel.estimator import Estimator, Hypergradient, sound, unmeasured
 from metanas.bilevel.gradients import gradient_of, held_slope
-from metanas.bilevel.problem import Bilevel
+from metanas.bilevel.problem import Bilevel, descend, persists
 from metanas.bilevel.trees import Tree, add, axpy, dot, norm
 from metanas.errors import BilevelError
 
@@ -82,8 +82,8 @@ class FiniteDifference(Estimator):
 
         here = start(outer)
         memory = rule.init(here) if memory is None else memory
-        inner = held_slope(inner_loss, here, outer, batch)
-        ahead, after = rule(here, memory, inner, outer)
+        on = replace(problem, start=persists)
+        ahead, after, inner = descend(on, here, outer, inner_batch, memory, 1, held_slope)
 
         def valued(x: tuple[Tree, Tree]) -> tuple[Tensor, tuple[()]]:
             return problem.outer_loss(x[0], x[1], outer_batch), ()

@@ -6,6 +6,9 @@
 One tangent for each outer number goes along, so time and memory grow with their count; for a few learning rates or
 decays, and many steps, it is the estimator of choice.
 
+Of the backward pass of some losses torch has no forward derivative (`F.mse_loss`, `F.huber_loss`): such a problem is
+refused; the same loss in plain arithmetic has one.
+
 Sources: Franceschi et al. 2017, arXiv:1703.01785 (forward-HG, RTHO).
 """
 
@@ -36,7 +39,7 @@ class ForwardMode(Estimator):
         chunk: how many tangents go at a time, >= 1, where memory is short; None: all.
 
     Raises:
-        BilevelError: steps < 0 or chunk < 1.
+        BilevelError: steps < 0 or chunk < 1; on the call, where torch has no forward derivative of what a loss calls.
 
     >>> from metanas.bilevel import SGD, Bilevel
     >>> loss = lambda theta, outer, batch: ((theta["w"] - outer["target"]) ** 2).sum() / 2
@@ -83,7 +86,15 @@ class ForwardMode(Estimator):
 
         _load_forward_formulas()
         basis = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
-        loss, slopes, kept = vmap(along, chunk_size=self.chunk)(basis)
+        try:
+            loss, slopes, kept = vmap(along, chunk_size=self.chunk)(basis)
+        except RuntimeError as error:
+            if not isinstance(error, NotImplementedError) and "ZeroTensor" not in str(error):
+                raise
+            raise BilevelError(
+                "torch has no forward derivative of a function that the losses call, as of F.mse_loss and "
+                f"F.huber_loss; write it in plain arithmetic, or use Unrolled. torch: {str(error).splitlines()[0]}"
+            ) from error
         loss, (end, after, stationarity) = tree_map(lambda x: x[0], (loss, kept))
         gradient = back(slopes)
         return Hypergradient(

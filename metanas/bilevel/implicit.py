@@ -6,8 +6,8 @@
 They differ in how the linear system is solved; products H p are taken by differentiating the inner gradient, so that H
 is never formed. At a theta that does not solve the inner problem the formula is silently wrong: `stationarity` says how
 far it is, `residual` is |Hq - v| / |v| of the q that was used, computed anew, and `curvature` the least p'Hp / p'p that
-was met. `converged` means: the residual is within `tolerance`, the inner gradient within `stationary`, and every
-curvature was positive.
+was met. `converged` means: the residual is within `tolerance`, the inner gradient within `stationary`, every curvature
+was positive, and the result is finite.
 
 The inner problem is seen through its loss alone. An outer variable that only its start or its rule reads has no part
 in the formula and would get a zero; it is refused.
@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.func import grad, vjp
 from torch.utils._pytree import tree_map
 
-from metanas.bilevel.estimator import Estimator, Hypergradient
+from metanas.bilevel.estimator import Estimator, Hypergradient, sound
 from metanas.bilevel.gradients import gradient_of, held_slope
 from metanas.bilevel.problem import Bilevel, descend
 from metanas.bilevel.reading import refuse_unread
-from metanas.bilevel.trees import Tree, add, axpy, dot, norm, zeros
+from metanas.bilevel.trees import Tree, add, axpy, dot, finite, norm, zeros
 from metanas.errors import BilevelError
 
 Product = Callable[[Tree], Tree]
@@ -99,6 +99,8 @@ class Implicit(Estimator):
             )
         if not float(h.residual) <= self.tolerance:
             found.append(f"the residual is {float(h.residual):.1e} (allowed: {self.tolerance:.0e}): {self.remedy(h)}")
+        if not found and not bool(finite(h.gradient)):
+            found.append("the hypergradient is not finite: a loss has no derivative there in an outer variable")
         return "; ".join(found) or None
 
     def remedy(self, h: Hypergradient) -> str:
@@ -135,19 +137,22 @@ class Implicit(Estimator):
             (hp,) = pull(p)
             return hp
 
-        q, curvature = self.solve(product, v, None if carry == () else carry, generator)
+        # In theta's memory layout: a sum in another order ends in another last bit, and a resumed run with it.
+        warm = None if carry == () else tree_map(lambda t, q: torch.zeros_like(t) + q, here, carry)
+        q, curvature = self.solve(product, v, warm, generator)
         across: Any = vjp(lambda o: grad(inner_loss)(here, o, batch), outer)
         (mixed,) = across[1](q, retain_graph=False, create_graph=False)
         size, stationarity = norm(v), norm(inner)
         residual = norm(axpy(-1.0, v, product(q))) / torch.where(size > 0, size, torch.ones_like(size))
-        good = torch.isfinite(loss) & (residual <= self.tolerance) & (curvature > 0) & (stationarity <= self.stationary)
+        gradient = axpy(-1.0, mixed, direct)
+        solved = (residual <= self.tolerance) & (curvature > 0) & (stationarity <= self.stationary)
         return Hypergradient(
-            gradient=axpy(-1.0, mixed, direct),
+            gradient=gradient,
             outer_loss=loss,
             stationarity=stationarity,
             residual=residual,
             curvature=curvature,
-            converged=good,
+            converged=sound(loss, gradient) & solved,
             theta=here,
             memory=after,
             carry=q,
@@ -256,7 +261,7 @@ class ConjugateGradient(Implicit):
         def damped(p: Tree) -> Tree:
             return axpy(self.damping, p, product(p))
 
-        q = zeros(v) if warm is None else warm
+        q = zeros(v) if warm is None else tree_map(lambda x: torch.where(torch.isfinite(x), x, 0.0), warm)
         r = v if warm is None else axpy(-1.0, damped(q), v)
         p, rr = r, dot(r, r)
         least = dot(v, v) * (4 * torch.finfo(rr.dtype).eps) ** 2

@@ -66,6 +66,8 @@ class Nystrom(Implicit):
         drawn = torch.randn(len(flat), rank, dtype=flat.dtype, device=generator.device, generator=generator)
         sketch = torch.linalg.qr(drawn.to(flat.device)).Q  # (n, rank)
         image = torch.stack([ravel(product(back(column)))[0] for column in sketch.unbind(1)], 1)  # H S, (n, rank)
+        sound = torch.isfinite(image).all()  # a factorisation raises at what is not
+        image = torch.where(sound, image, 0.0)
         core = sketch.T @ image
         ritz, turn = torch.linalg.eigh((core + core.T) / 2)  # (rank,), (rank, rank)
         kept = ritz > ritz.abs().amax() * rank * torch.finfo(ritz.dtype).eps
@@ -74,4 +76,4 @@ class Nystrom(Implicit):
         along = u.T @ flat
         seen = torch.where(s > 0, along, 0.0)  # directions that were dropped are not of the sketch
         q = u @ (seen / (s.square() + self.damping)) + (flat - u @ seen) / self.damping
-        return Solved(back(q), ritz[0])
+        return Solved(back(torch.where(sound, q, torch.nan)), torch.where(sound, ritz[0], torch.nan))

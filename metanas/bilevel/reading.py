@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch.utils._pytree import keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
+from torch import Tensor
+from torch.func import vjp
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from metanas.bilevel.trees import Tree
 from metanas.errors import BilevelError
@@ -16,8 +18,6 @@ from metanas.errors import BilevelError
 
 def refuse_unread(outer: Tree, functions: Iterable[Callable[[Tree], Tree]], reason: str) -> None:
     """Raises a BilevelError that names the first outer variable which none of the functions reads.
-
-    Does nothing under a `torch.func` transform, where autograd does not tell.
 
     Args:
         outer: tree of floating tensors.
@@ -28,19 +28,28 @@ def refuse_unread(outer: Tree, functions: Iterable[Callable[[Tree], Tree]], reas
     Traceback (most recent call last):
     metanas.errors.BilevelError: outer['b'] is not read: only this is seen, so its gradient would be 0; use Unrolled...
     """
-    if torch._C._are_functorch_transforms_active():
-        return
-    leaves, spec = tree_flatten(outer)
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-    unread = [True] * len(leaves)
+    unread = [True] * len(tree_leaves(outer))
     for function in functions:
-        with torch.enable_grad():
-            values = [x for x in tree_leaves(function(tree_unflatten(leaves, spec))) if x.requires_grad]
-        if values:
-            ones = [torch.ones_like(x) for x in values]
-            found = torch.autograd.grad(values, leaves, ones, allow_unused=True)
-            unread = [before and now is None for before, now in zip(unread, found, strict=True)]
+        unread = [before and now for before, now in zip(unread, _unread(function, outer), strict=True)]
     refuse_marked(outer, unread, reason)
+
+
+def _unread(function: Callable[[Tree], Tree], outer: Tree) -> list[bool]:
+    """For each leaf whether the function's value hangs on it: asked of autograd while `vjp` is recording, since under
+    `vmap` no tensor of its own can be made to require a gradient."""
+    marks: list[bool] = []
+
+    def recorded(outer: Tree) -> Tensor:
+        leaves = tree_leaves(outer)
+        values = [x for x in tree_leaves(function(outer)) if x.requires_grad]
+        ones = [torch.ones_like(x) for x in values]
+        found = torch.autograd.grad(values, leaves, ones, allow_unused=True) if values else [None] * len(leaves)
+        marks.extend(x is None for x in found)
+        return torch.zeros(())
+
+    with torch.enable_grad():
+        vjp(recorded, outer)
+    return marks
 
 
 def refuse_marked(outer: Tree, unread: list[bool], reason: str) -> None:

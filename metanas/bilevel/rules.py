@@ -23,7 +23,8 @@ arXiv:1412.6980; Loshchilov, Hutter 2019, arXiv:1711.05101 (decoupled decay); Li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -31,6 +32,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import (
     _broadcast_to_and_flatten,
+    keystr,
+    tree_flatten_with_path,
     tree_leaves,
     tree_map,
     tree_structure,
@@ -102,6 +105,13 @@ class SGD:
         return {"velocity": zeros(theta), "step": _counter(theta, torch.long)}
 
     def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
+        with _explained(self, theta, memory, outer):
+            return self._moved(theta, memory, gradient, outer)
+
+    def _numbers(self) -> dict[str, Number]:
+        return {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+
+    def _moved(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
         step = memory["step"]
         lr = _spread(self.lr, outer, step, theta)
         gradient = _decayed(self.weight_decay, outer, step, theta, gradient)
@@ -157,12 +167,20 @@ class Adam:
         return {"m": zeros(theta), "v": zeros(theta), "step": _counter(theta, torch.float32)}
 
     def __call__(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
-        before, step = memory["step"], memory["step"] + 1
-        lr, b1, b2, eps = (_spread(x, outer, before, theta) for x in (self.lr, *self.betas, self.eps))
+        with _explained(self, theta, memory, outer):
+            return self._moved(theta, memory, gradient, outer)
+
+    def _numbers(self) -> dict[str, Number]:
+        b1, b2 = self.betas
+        return {"lr": self.lr, "betas[0]": b1, "betas[1]": b2, "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def _moved(self, theta: Tree, memory: Tree, gradient: Tree, outer: Tree) -> tuple[Tree, Tree]:
+        count, step = memory["step"].long(), memory["step"] + 1  # torch's own count is a float
+        lr, b1, b2, eps = (_spread(x, outer, count, theta) for x in (self.lr, *self.betas, self.eps))
         if not self.decoupled:
-            gradient = _decayed(self.weight_decay, outer, before, theta, gradient)
+            gradient = _decayed(self.weight_decay, outer, count, theta, gradient)
         elif not _is_zero(self.weight_decay):
-            decay = _spread(self.weight_decay, outer, before, theta)
+            decay = _spread(self.weight_decay, outer, count, theta)
             theta = tree_map(lambda w, a, d: w - a * d * w, theta, lr, decay)
         m = tree_map(lambda b, m, g: b * m + (1 - b) * g, b1, memory["m"], gradient)
         v = tree_map(lambda b, v, g: b * v + (1 - b) * g * g, b2, memory["v"], gradient)
@@ -207,10 +225,50 @@ def _spread(value: Number, outer: Tree, step: Tensor, theta: Tree) -> Tree:
     spread = _broadcast_to_and_flatten(value, spec)
     if spread is None:
         raise BilevelError(
-            f"a rule's numbers must be one for all, or a tree like theta or its upper part; theta is {spec}, got "
-            f"{tree_structure(value)}"
+            "a rule's numbers must be one for all, or a tree like theta or its upper part; theta has "
+            f"{_names(theta)}, got {_names(value)}"
         )
     return tree_unflatten(spread, spec)
+
+
+def _names(tree: Tree) -> str:
+    return ", ".join(keystr(path) or "one tensor" for path, _ in tree_flatten_with_path(tree)[0]) or "nothing"
+
+
+@contextmanager
+def _explained(rule: SGD | Adam, theta: Tree, memory: Tree, outer: Tree) -> Iterator[None]:
+    """Where a step fails and the rule's memory or numbers do not fit theta, says so; costs nothing where none fails."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        found = _misfit(rule, theta, memory, outer)
+        if found is None or isinstance(error, BilevelError):
+            raise
+        raise BilevelError(found) from error
+
+
+def _misfit(rule: SGD | Adam, theta: Tree, memory: Tree, outer: Tree) -> str | None:
+    wanted, got = (
+        {keystr(path): tuple(x.shape) for path, x in tree_flatten_with_path(tree)[0] if isinstance(x, Tensor)}
+        for tree in (rule.init(theta), memory)
+    )
+    for name, shape in wanted.items():
+        if got.get(name) != shape:
+            came = f"shape {got[name]}" if name in got else "nothing"
+            return f"memory{name} must have shape {shape}, got {came}; it is that of another rule or of another theta"
+    for name, value in rule._numbers().items():
+        spread = _spread(value, outer, memory["step"].long(), theta)
+        for (path, w), x in zip(tree_flatten_with_path(theta)[0], tree_leaves(spread), strict=True):
+            if not isinstance(x, int | float | Tensor):
+                return f"{name} must be a number or a tensor, got {type(x).__name__} for theta{keystr(path)}"
+            if isinstance(x, Tensor) and not _fits(x.shape, w.shape):
+                return f"{name} must broadcast to {tuple(w.shape)} for theta{keystr(path)}, got shape {tuple(x.shape)}"
+    return None
+
+
+def _fits(number: torch.Size, leaf: torch.Size) -> bool:
+    """Whether it broadcasts to the leaf."""
+    return len(number) <= len(leaf) and all(n in (1, m) for n, m in zip(reversed(number), reversed(leaf), strict=False))
 
 
 def _decayed(weight_decay: Number, outer: Tree, step: Tensor, theta: Tree, gradient: Tree) -> Tree:

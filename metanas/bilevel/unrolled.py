@@ -89,7 +89,10 @@ class Unrolled(Estimator):
             batch_at = problem.batch_at
             problem = replace(problem, start=persists, batch_at=lambda batch, k: batch_at(batch, k + skipped))
         if self.checkpoint is not None and kept > self.checkpoint:
-            return through_checkpoints(problem, theta, outer, inner_batch, outer_batch, memory, kept, self.checkpoint)
+            refuse = _refusal(outer, whole=problem.start is start)
+            return through_checkpoints(
+                problem, theta, outer, inner_batch, outer_batch, memory, kept, self.checkpoint, refuse
+            )
         return _through(problem, theta, outer, inner_batch, outer_batch, memory, kept, slope, start)
 
 
@@ -139,6 +142,17 @@ def _check_steps(steps: int) -> None:
         raise BilevelError(f"steps must be >= 0, got {steps}")
 
 
+def _refusal(outer: Tree, whole: bool) -> Callable[[list[bool]], None]:
+    """Raises for outer variables that are not read: for one where the estimator sees the `whole` problem."""
+
+    def refuse(marks: list[bool]) -> None:
+        # An estimator that looks away from the inner loss may see only some of a union's variables, but not none.
+        if whole or all(marks):
+            refuse_marked(outer, marks, "neither the losses that are looked at nor the start nor the rule depend on it")
+
+    return refuse
+
+
 def _through(
     problem: Bilevel,
     theta: Tree,
@@ -158,12 +172,8 @@ def _through(
         stationarity = unmeasured(loss) if gradient is None else norm(detach(gradient))
         return loss, (end, after, stationarity)
 
-    def unread(marks: list[bool]) -> None:
-        # An estimator that looks away from the inner loss may see only some of a union's variables, but not none.
-        if all(marks) or (slope is not held_slope and problem.start is start):
-            refuse_marked(outer, marks, "neither the losses that are looked at nor the start nor the rule depend on it")
-
-    gradient, loss, (end, after, stationarity) = gradient_of(reached, outer, unread=unread)
+    refuse = _refusal(outer, whole=slope is not held_slope and problem.start is start)
+    gradient, loss, (end, after, stationarity) = gradient_of(reached, outer, unread=refuse)
     return Hypergradient(
         gradient=gradient,
         outer_loss=loss,

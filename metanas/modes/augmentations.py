@@ -134,7 +134,7 @@ def _sources(
     u = u[None, None, :] - (right * width)[:, None, None]  # (batch, 1, width)
     v = v[None, :, None] - (nothing if down is None else down * height)[:, None, None]  # (batch, height, 1)
     shrink = (-bigger).exp()
-    cos, sin, slope = ((x[:, None, None]) for x in (turn.cos() * shrink, turn.sin() * shrink, slope))
+    cos, sin, slope = (x[:, None, None] for x in (turn.cos() * shrink, turn.sin() * shrink, slope))
     x, y = cos * u + sin * v, cos * v - sin * u
     return x - slope * y + (width - 1) / 2, y + (height - 1) / 2
 

@@ -182,3 +182,57 @@ def make_sines(norm: str) -> SimpleNamespace:
         norm=norm, net=net, tasks=tasks, theta0=theta0, loss=loss,
         support=(xs, torch.sin(xs + phase)), query=(xq, torch.sin(xq + phase)),
     )  # fmt: skip
+
+
+@pytest.fixture
+def quadratic() -> Callable[..., SimpleNamespace]:
+    return make_quadratic
+
+
+def make_quadratic(spectrum: Any, seed: int = 3) -> SimpleNamespace:
+    """L = w'Hw / 2 - w'Bo,  F = |w - t|^2 / 2 + |o|^2 / 2:  w* = H^-1 Bo,  dF/do = o + B'H^-1 (w* - t).
+
+    w is a nested tree of two leaves (the second is empty in one dimension), o one of three, five numbers in all; H has
+    the eigenvalues `spectrum` and random eigenvectors, the columns of `turn`.
+    """
+    c = torch.as_tensor(spectrum, dtype=torch.float64)
+    n, draw = len(c), torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(n, n, generator=draw)).Q
+    hessian, across = turn @ torch.diag(c) @ turn.T, torch.randn(n, 5, generator=draw)
+    target = torch.randn(n, generator=draw)
+
+    def tree(w):  # (n,)
+        return {"w": w[: n - n // 2], "deep": {"v": w[n - n // 2 :]}}
+
+    def flat(theta):
+        return torch.cat([theta["w"], theta["deep"]["v"]])
+
+    def outer_tree(o):  # (5,)
+        return {"scale": o[0], "shift": {"a": o[1:3], "b": o[3:].view(1, 2)}}
+
+    def outer_flat(outer):
+        return torch.cat([outer["scale"].view(1), outer["shift"]["a"], outer["shift"]["b"].view(-1)])
+
+    def inner(theta, outer, batch):
+        w = flat(theta)
+        return w @ hessian @ w / 2 - w @ across @ outer_flat(outer)
+
+    def goal(theta, outer, batch):
+        return ((flat(theta) - target) ** 2).sum() / 2 + (outer_flat(outer) ** 2).sum() / 2
+
+    def solved(v):  # H^-1 v, from the spectrum
+        return turn @ ((turn.T @ v) / c)
+
+    o = torch.randn(5, generator=draw)
+    best = solved(across @ o)
+    v = best - target
+    low, high = float(c.min()), float(c.max())
+    # Polyak's heavy ball: the error falls by (sqrt k - 1) / (sqrt k + 1) a step, k the condition number.
+    ball = SGD(4 / (high**0.5 + low**0.5) ** 2, ((high**0.5 - low**0.5) / (high**0.5 + low**0.5)) ** 2)
+    return SimpleNamespace(
+        n=n, c=c, turn=turn, hessian=hessian, v=v, q=solved(v), tree=tree, flat=flat, solved=solved,
+        across=across, through=lambda q: outer_tree(o + across.T @ q),  # the hypergradient of an approximate q
+        inner=inner, goal=goal, outer=outer_tree(o), outer_tree=outer_tree, outer_flat=outer_flat, best=tree(best),
+        exact=outer_tree(o + across.T @ solved(v)), problem=Bilevel(inner, goal, rule=ball),
+        at=(tree(best), outer_tree(o), None, None), rate=2 / (low + high),
+    )  # fmt: skip

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from metanas.bilevel import SGD, Adam, memory_of, per_step
+from metanas.bilevel import SGD, Adam, AdamW, memory_of, per_step
 from metanas.errors import BilevelError
 
 PAIRS = {
@@ -17,6 +17,25 @@ PAIRS = {
     "adam decay": (
         Adam(0.1, (0.5, 0.99), 1e-6, 0.2),
         lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.99), 1e-6, weight_decay=0.2),
+    ),
+    "adamw": (AdamW(0.1), lambda p: torch.optim.AdamW(p, 0.1)),
+    "adamw all": (
+        AdamW(0.1, (0.5, 0.99), 1e-6, 0.2),
+        lambda p: torch.optim.AdamW(p, 0.1, (0.5, 0.99), 1e-6, weight_decay=0.2),
+    ),
+}
+GROUPS = {
+    "sgd": (
+        lambda body, head: SGD({"body": body, "head": head}, 0.9, {"body": 0.2, "head": 0.0}),
+        lambda groups: torch.optim.SGD(groups, momentum=0.9),
+    ),
+    "adam": (
+        lambda body, head: Adam({"body": body, "head": head}, weight_decay={"body": 0.2, "head": 0.0}),
+        lambda groups: torch.optim.Adam(groups),
+    ),
+    "adamw": (
+        lambda body, head: AdamW({"body": body, "head": head}, weight_decay={"body": 0.2, "head": 0.0}),
+        lambda groups: torch.optim.AdamW(groups),
     ),
 }
 
@@ -40,6 +59,41 @@ def test_rule_equals_torch_step_for_step_and_its_state_is_the_memory(name, rel):
         assert all(rel(memory[k], want[k]) < 1e-14 for k in want if k != "step")
     theta_from_memory, _ = rule(live, memory_of(optimizer, live), gradient, {})
     assert rel(theta_from_memory, rule(theta, memory, gradient, {})[0]) < 1e-14
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_tree_like_the_upper_part_of_theta_is_a_torch_optimiser_with_groups(name, rel):
+    make, torch_like = GROUPS[name]
+    live = {"body": {"w": torch.randn(3, 2), "b": torch.randn(2)}, "head": torch.randn(2)}
+    body, head = {"params": list(live["body"].values())}, {"params": [live["head"]]}
+    optimizer = torch_like([{**body, "lr": 0.01, "weight_decay": 0.2}, {**head, "lr": 0.1, "weight_decay": 0.0}])
+    rule, theta = make(0.01, 0.1), tree_map(torch.clone, live)
+    memory = rule.init(theta)
+    for _ in range(5):
+        gradient = tree_map(torch.randn_like, theta)
+        for p, g in zip(tree_leaves(live), tree_leaves(gradient), strict=True):
+            p.grad = g.clone()
+        optimizer.step()
+        theta, memory = rule(theta, memory, gradient, {})
+        assert rel(theta, live) < 1e-14
+    want = memory_of(optimizer, live)
+    assert all(rel(memory[k], want[k]) < 1e-14 for k in want if k != "step")
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
+def test_the_step_that_a_schedule_sees_is_an_integer_from_zero(make):
+    """Of Adam as well, whose own count is a float as torch's is: `per_step` looks its number up."""
+    seen, theta = [], {"w": torch.ones(2)}
+
+    def rate(step):
+        seen.append(step)
+        return per_step(torch.tensor([0.5, 0.25]))(step)
+
+    rule = make(lambda o: rate)
+    memory = rule.init(theta)
+    for _ in range(3):
+        theta, memory = rule(theta, memory, tree_map(torch.ones_like, theta), {})
+    assert [(int(k), k.dtype, k.dim()) for k in seen] == [(k, torch.long, 0) for k in range(3)]
 
 
 def test_numbers_are_values_tensors_functions_trees_and_rates_per_step(rel):
