@@ -53,7 +53,7 @@ from metanas.bilevel.gradients import held_slope
 
 STEPS = (10, 100, 1000)
 RATE, MOMENTUM = 0.1, 0.9
-SOLVER_STEPS, NEUMANN_RATE, IDENTITY_RATE, DAMPING = 20, 0.3, 3.0, 0.3
+SOLVER_STEPS, NEUMANN_RATE, IDENTITY_RATE, DAMPING = 20, 0.3, 3.0, 0.2
 SIGMA, PAIRS = 0.1, 20
 TUNING_SEED, SEEDS = 0, (1, 2, 3)
 LOOSE: dict[str, Any] = {"tolerance": 1.0, "stationary": 1e9}

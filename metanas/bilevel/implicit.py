@@ -142,9 +142,12 @@ class Implicit(Estimator):
         q, curvature = self.solve(product, v, warm, generator)
         across: Any = vjp(lambda o: grad(inner_loss)(here, o, batch), outer)
         (mixed,) = across[1](q, retain_graph=False, create_graph=False)
-        size, stationarity = norm(v), norm(inner)
-        residual = norm(axpy(-1.0, v, product(q))) / torch.where(size > 0, size, torch.ones_like(size))
+        size, stationarity, hq = norm(v), norm(inner), product(q)
+        residual = norm(axpy(-1.0, v, hq)) / torch.where(size > 0, size, torch.ones_like(size))
         gradient = axpy(-1.0, mixed, direct)
+        # What is carried must be nearer to the solution than 0 is, or it grows from call to call: by its residual,
+        # or, where H looks positive definite, by what conjugate gradients make smaller, q'Hq / 2 - v'q.
+        useful = (residual < 1) | ((curvature > 0) & (dot(q, hq) < 2 * dot(q, v)))
         solved = (residual <= self.tolerance) & (curvature > 0) & (stationarity <= self.stationary)
         return Hypergradient(
             gradient=gradient,
@@ -155,7 +158,7 @@ class Implicit(Estimator):
             converged=sound(loss, gradient) & solved,
             theta=here,
             memory=after,
-            carry=q,
+            carry=tree_map(lambda x: torch.where(useful, x, 0.0), q),
         )
 
 

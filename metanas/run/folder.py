@@ -31,6 +31,9 @@ OWN = (
     "result.json",
     "architecture.json",
     "network.safetensors",
+    "learned.safetensors",
+    "learned.json",
+    "study.journal",
     "network.py",
 )
 """What a run folder holds."""

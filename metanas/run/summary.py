@@ -28,7 +28,9 @@ class RunSummary:
 
     `status` is "new", "running", "running on HOST" (not this one), "finished", "interrupted" (asked to stop), "failed",
     "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work; `test_score` is
-    what `metric` names (an accuracy: 0 to 1).
+    what `metric` names (an accuracy: 0 to 1).  `kind` is "search" or "tune"; a tuning has outer steps (`step` of
+    `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that was
+    trained with what was learned.
     """
 
     name: str
@@ -45,6 +47,12 @@ class RunSummary:
     key: str | None = None
     metric: str | None = None
     test_score: float | None = None
+    kind: str = "search"
+    network: str | None = None
+    estimator: str | None = None
+    steps: int | None = None
+    trial: int | None = None
+    trials: int | None = None
 
 
 def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
@@ -71,13 +79,17 @@ def summarise(path: Path) -> RunSummary:
     summary = RunSummary(run.name, path, "new")
     try:
         document = run.read_recipe()
-        run.read_space()
+        tunes = document.get("kind") == "tune"
+        if not tunes or run.file("space.json").exists():  # a tuning may have no choices, and so no space
+            run.read_space()
         result = run.read_result() or {}
     except RunError as error:
         return replace(summary, status=f"damaged: {error}")
     events = last_events(run.events)
     recipe = _mapping(document.get("recipe"))
     search = _mapping(recipe.get("search"))
+    if tunes:
+        return _tuning(run, document, result, events)
     return RunSummary(
         name=run.name,
         path=path,
@@ -93,6 +105,32 @@ def summarise(path: Path) -> RunSummary:
         key=_text(result.get("key"), *_last(events, "key", only="epoch")),
         metric=_text(result.get("metric"), "accuracy"),
         test_score=_number(result.get("test_score"), result.get("test_accuracy")),  # as it was called before
+    )
+
+
+def _tuning(
+    run: RunFolder, document: Mapping[str, Any], result: Mapping[str, Any], events: tuple[Event, ...]
+) -> RunSummary:
+    recipe = _mapping(document.get("recipe"))
+    outer = _mapping(recipe.get("outer"))
+    learned = [event for event in events if event["kind"] == "network" and event.get("network") == "learned"][-1:]
+    found = [result, *learned]
+    return RunSummary(
+        name=run.name,
+        path=run.path,
+        status=_status(run.path, events),
+        created=_text(document.get("created")),
+        data=_text(_mapping(document.get("data")).get("name")),
+        step=_whole(result.get("steps"), *_last(events, "step", only="step")),
+        elapsed=_number(*_last(events, "elapsed")),
+        metric=_text(document.get("metric"), "accuracy"),
+        test_score=_number(*(one.get("test_score") for one in found)),
+        kind="tune",
+        network=_text(_mapping(recipe.get("network")).get("name")),
+        estimator=_text(outer.get("estimator")),
+        steps=_whole(*_last(events, "steps", only="step"), outer.get("steps")),
+        trial=_whole(*_last(events, "trial", only="trial")),
+        trials=_whole(*_last(events, "trials", only="trial")),
     )
 
 

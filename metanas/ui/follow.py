@@ -16,6 +16,7 @@ from metanas.run import EventTail, is_alive, read_holder, read_json
 from metanas.run.events import Event
 from metanas.ui.fields import Record, whole
 from metanas.ui.state import RECENT, RunState, concluded, described, fold
+from metanas.ui.tuning import tells_of_tuning
 
 
 class Follower:
@@ -44,7 +45,7 @@ class Follower:
         Returns whether anything was new.
         """
         events = self._news()
-        for event in _without_old_steps(events):
+        for event in events if self.state.tuning else _without_old_steps(events):
             self.state = fold(self.state, event)
         self._conclude()
         return bool(events)
@@ -67,7 +68,7 @@ class Follower:
     def _describe(self) -> None:
         recipe, space = _load(self.folder / "recipe.json"), _load(self.folder / "space.json")
         self.state = described(self.state, recipe, space)
-        self._described = bool(recipe and space)
+        self._described = bool(recipe and (space or self.state.tuning))
 
 
 def read(folder: str | Path) -> RunState:
@@ -85,11 +86,12 @@ def _without_old_steps(events: list[Event]) -> list[Event]:
     """The events without the steps that leave no trace: a state keeps the last RECENT, and a log may hold a million.
 
     Only where these go up strictly, as they do unless the run was resumed among them, is it sure that no other counts.
+    The state of a tuning run has steps from the first on.
     """
     places = [place for place, event in enumerate(events) if event["kind"] == "step"]
     numbers = [whole(events[place], "step") for place in places[-RECENT:]]
     rising = all(a is not None and b is not None and a < b for a, b in pairwise(numbers))
-    if len(places) <= RECENT or not rising:
+    if len(places) <= RECENT or not rising or any(tells_of_tuning(events[place]) for place in places[-RECENT:]):
         return events
     first = places[-RECENT]
     return [event for place, event in enumerate(events) if place >= first or event["kind"] != "step"]

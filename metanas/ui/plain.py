@@ -5,7 +5,13 @@
     derived: test accuracy 97.2%, test loss 0.1031, 73.4k parameters, 2.31M multiply-adds
     first: finished after 1m 12s
 
-ASCII only, one line per epoch, per trained network, per log line and for the end; no rich.
+    second: tune mlp on digits, learns decay per layer with unrolled, 200 steps
+    trial  3/20  pruned    value  0.4100  best  0.2900  rule adam, width 64
+    step  10/200      2s  outer loss  2.301  hypergradient  0.0214  decay, mean 0.0012
+    step  57/200: not converged: the residual is 2.0e-04 (allowed: 1.0e-05)
+
+ASCII only, one line per epoch, per trained network, per log line and for the end; of a tuning, one per trial, TOLD for
+its steps, and one for the first that has not converged. No rich.
 """
 
 from __future__ import annotations
@@ -16,13 +22,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO, final
 
-from metanas.ui.fields import Record, string
+from metanas.ui.fields import Record, string, whole
 from metanas.ui.follow import Follower
-from metanas.ui.state import UNDER_WAY, RunState, status_at
+from metanas.ui.state import UNDER_WAY, RunState, status_at, verdict
 from metanas.ui.text import inert
+from metanas.ui.tuning import OuterPoint, Tuning, chosen, doubts
 from metanas.ui.units import count, duration, loss, score
 
 PERIOD = 0.25  # seconds between two looks at the folder
+TOLD = 20  # lines for all outer steps of a tuning; the numbers of all of them are in the log
+NAMED = 4  # learned numbers in such a line
 
 
 def lines(event: Record, state: RunState) -> list[str]:
@@ -38,9 +47,53 @@ def lines(event: Record, state: RunState) -> list[str]:
 
 
 def _begin(event: Record, state: RunState) -> list[str]:
-    verb = "resumed" if event.get("resumed") is True else "search"
+    verb = "resumed" if event.get("resumed") is True else "tune" if state.tuning else "search"
+    if state.tuning:
+        return [_tunes(f"{state.name}: {verb} {state.tuning.network or '?'} on {state.data or '?'}", state.tuning)]
     line = f"{state.name}: {verb} {state.space or '?'} on {state.data or '?'} with {state.controller or '?'}"
     return [line + (f", {state.epochs} epochs" if state.epochs else "")]
+
+
+def _tunes(line: str, tuning: Tuning) -> str:
+    line += f", learns {', '.join(tuning.learn) or '?'} with {tuning.method or '?'}"
+    line += f", {tuning.trials} trials" if tuning.trials else ""
+    return line + (f", {tuning.steps} steps" if tuning.steps else "")
+
+
+def _trial(event: Record, state: RunState) -> list[str]:
+    tuning = state.tuning
+    if tuning is None or not tuning.recent or tuning.recent[-1].trial != whole(event, "trial"):
+        return []
+    now, total = tuning.recent[-1], str(tuning.trials or "?")
+    parts = [f"trial {now.trial:>{len(total)}}/{total}", f"{now.state:<8}", f"value {loss(now.value):>7}"]
+    parts += [f"best {loss(now.best):>7}", chosen(now), now.reason or ""]
+    return ["  ".join(part for part in parts if part).rstrip()]
+
+
+def _step(event: Record, state: RunState) -> list[str]:
+    """Of a tuning: the first step, the last, and TOLD in between; and the first that had not converged."""
+    tuning, step = state.tuning, whole(event, "step")
+    if tuning is None or tuning.last is None or step != tuning.last.step:
+        return []
+    last, total = tuning.last, tuning.steps or 0
+    head = f"step {step:>{len(str(total or '?'))}}/{total or '?'}"
+    found = []
+    if last.converged is False and last.told - last.sound == 1:
+        found.append(f"{head}: not converged: {'; '.join(doubts(last, tuning)) or 'its numbers do not say why'}")
+    if len(tuning.trace) == 1 or (step * TOLD // total > (step - 1) * TOLD // total if total else step % TOLD == 0):
+        found.append("  ".join([head, f"{duration(state.elapsed):>7}", *_numbers(last, state)]))
+    return found
+
+
+def _numbers(last: OuterPoint, state: RunState) -> list[str]:
+    parts = [] if last.inner_loss is None else [f"inner loss {loss(last.inner_loss):>6}"]
+    parts += [f"outer loss {loss(last.outer_loss):>6}", f"hypergradient {loss(last.norm):>7}"]
+    if last.sound < last.told:
+        parts.append(f"converged {last.sound} of {last.told}")
+    if state.skipped:
+        parts.append(f"skipped {state.skipped}")
+    parts += [f"{name} {loss(value)}" for name, value in list(last.learned.items())[:NAMED]]
+    return [*parts, f"and {len(last.learned) - NAMED} more"] if len(last.learned) > NAMED else parts
 
 
 def _epoch(event: Record, state: RunState) -> list[str]:
@@ -75,6 +128,9 @@ def _value(event: Record, state: RunState) -> list[str]:
 def _train(event: Record, state: RunState) -> list[str]:
     """The first epoch of a network only: its result has a line of its own."""
     run = next((run for run in state.training if run.network == string(event, "network")), None)
+    if run and state.tuning:
+        far = f"{state.tuning.retrain or '?'} steps"
+        return [f"{run.network}: training from scratch for {far}"] if run.epoch == 1 else []
     return [f"{run.network}: training for {run.epochs or '?'} epochs"] if run and run.epoch == 1 else []
 
 
@@ -82,6 +138,9 @@ def _network(event: Record, state: RunState) -> list[str]:
     net = next((net for net in state.networks if net.network == string(event, "network")), None)
     if net is None:
         return []
+    if state.tuning:
+        tested = f"test {state.metric} {score(net.test_score, state.metric)}, test loss {loss(net.test_loss)}"
+        return [f"{net.network}: {tested}, {count(net.parameters)} parameters", *filter(None, [verdict(state)])]
     return [
         f"{net.network}: test {state.metric} {score(net.test_score, state.metric)}, test loss {loss(net.test_loss)}, "
         f"{count(net.parameters)} parameters, {count(net.multiply_adds)} multiply-adds  {net.key or ''}".rstrip()
@@ -102,6 +161,8 @@ SAYS = {
     "begin": _begin,
     "epoch": _epoch,
     "value": _value,
+    "trial": _trial,
+    "step": _step,
     "train": _train,
     "network": _network,
     "log": _log,

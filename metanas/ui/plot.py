@@ -94,8 +94,8 @@ def sparkline(
 ) -> str:
     """One row of bars between `low` and `high` (by default, of the values); at most one column per value.
 
-    >>> sparkline([1, 2, 3, 4], 8), sparkline([1, None, 4], 8), sparkline([2, 2], 8), sparkline([], 8)
-    ('▁▃▆█', '▁ █', '▅▅', '')
+    >>> sparkline([1, 2, 3, 4], 8), sparkline([1, None, 4], 8), sparkline([2, 2, math.nan], 8), sparkline([], 8)
+    ('▁▃▆█', '▁ █', '▅▅ ', '')
     """
     columns = resample(values, min(width, len(values)))
     numbers = finite(columns)
@@ -103,7 +103,8 @@ def sparkline(
         return ""
     floor = min(numbers) if low is None else low
     span = (max(numbers) if high is None else high) - floor
-    shares = (math.nan if value is None else (value - floor) / span if span > 0 else 0.5 for value in columns)
+    known = (math.nan if value is None or not math.isfinite(value) else value for value in columns)
+    shares = ((value - floor) / span if span > 0 else 0.5 + 0 * value for value in known)  # nan stays nan: a gap
     return "".join(bar(share, ascii_only=ascii_only) for share in shares)
 
 

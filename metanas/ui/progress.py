@@ -1,8 +1,9 @@
 """How far a run is, and when it will be done: pure functions of its state.
 
 A run searches (epochs; or evaluations, of a controller that needs only values), may refine what it found (evaluations
-again), and then trains it, and some random networks beside it, from scratch. Each phase has its own bar; the time left
-is that of the phase.
+again), and then trains it, and some random networks beside it, from scratch. A tuning may begin with trials, takes
+outer steps, and trains a network with what was learned, and one without. Each phase has its own bar; the time left is
+that of the phase.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metanas.ui.state import RunState
+from metanas.ui.tuning import Tuning
 
 WINDOW = 10  # epochs over which the speed is measured: recent enough to follow a change, long enough to be calm
 
@@ -37,6 +39,8 @@ def phase(state: RunState) -> Phase:
     """
     if state.training or state.networks:
         return _training(state)
+    if state.tuning:
+        return _steps(state.tuning, state.elapsed) if state.tuning.trace else _trials(state.tuning)
     if state.values:
         return _evaluations(state)
     return _search(state)
@@ -79,12 +83,38 @@ def _evaluations(state: RunState) -> Phase:
     return Phase(name, done, state.budget, "networks", max(state.budget - done, 0) * spent / done)
 
 
+def _trials(tuning: Tuning) -> Phase:
+    """Before the first outer step: what Optuna tries, where it was asked to."""
+    done = float(sum(tuning.counts.values()))
+    if not tuning.trials or done >= tuning.trials:
+        return Phase("tuning", 0.0, tuning.steps, "steps", None)
+    left = (tuning.trials - done) * tuning.tried_at / done if done else None
+    return Phase("trials", done, tuning.trials, "trials", left)
+
+
+def _steps(tuning: Tuning, elapsed: float) -> Phase:
+    last = tuning.trace[-1]
+    if not tuning.steps:
+        return Phase("tuning", float(last.step), None, "steps", None)
+    first = tuning.trace[max(len(tuning.trace) - 1 - WINDOW, 0)]
+    spent, steps = last.elapsed - first.elapsed, last.step - first.step
+    if not steps:  # the first one of all
+        spent, steps = elapsed - tuning.tried_at, max(last.step, 1)
+    return Phase(
+        "tuning", float(last.step), tuning.steps, "steps", max(tuning.steps - last.step, 0) * max(spent, 0.0) / steps
+    )
+
+
 def _training(state: RunState) -> Phase:
-    """Epochs over all networks: the derived one and the random ones that stand beside it."""
+    """Epochs over all networks: the one that was found and those that stand beside it. A tuning counts parts."""
     seen = {run.network for run in state.training} | {net.network for net in state.networks}
-    networks = max(1 + (state.random_networks or 0), len(seen))
+    networks = max(len(state.planned), len(seen))
     each = state.train_epochs or max((run.epochs or 0 for run in state.training), default=0)
     finished = {net.network for net in state.networks}
-    done = len(finished) * each + sum(run.epoch for run in state.training if run.network not in finished)
+    done = float(len(finished) * each + sum(run.epoch for run in state.training if run.network not in finished))
     left = (networks * each - done) * max(state.elapsed - state.found_at, 0.0) / done if done else None
-    return Phase("training", float(done), networks * each or None, "epochs", left)
+    total, unit = networks * each, "epochs"
+    if state.tuning:
+        total, unit = (networks * state.tuning.retrain, "steps") if state.tuning.retrain and each else (total, "parts")
+        done = done * total / (networks * each) if each else done
+    return Phase("training", done, total or None, unit, left)

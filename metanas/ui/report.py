@@ -44,21 +44,34 @@ def table(runs: tuple[RunSummary, ...], paper: Paper) -> list[Text]:
     name = min(max(len(paper.safe(run.name)) for run in runs), 32)
     words = (run.status for run in runs if not run.status.startswith("damaged"))
     status = min(max((len(paper.safe(word)) + 2 for word in words), default=10), 24)
-    head = f"{'run':<{name}}  {'status':<{status}}  {'epoch':>9}  {'test':>8}  {'elapsed':>7}  search"
-    return [Text(head, style=DIM), *(_line(run, name, status, paper) for run in runs)]
+    far = max([9, *(len(_far(run)) for run in runs)])
+    head = f"{'run':<{name}}  {'status':<{status}}  {'epoch':>{far}}  {'test':>8}  {'elapsed':>7}  search"
+    return [Text(head, style=DIM), *(_line(run, name, status, far, paper) for run in runs)]
 
 
-def _line(run: RunSummary, name: int, wide: int, paper: Paper) -> Text:
+def _far(run: RunSummary) -> str:
+    """Epochs of a search; outer steps of a tuning, or the trials before them."""
+    if run.kind != "tune":
+        return "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
+    if run.step is not None:
+        return f"step {run.step}/{run.steps or '?'}"
+    return "-" if run.trial is None else f"trial {run.trial}/{run.trials or '?'}"
+
+
+def _line(run: RunSummary, name: int, wide: int, far: int, paper: Paper) -> Text:
     word = run.status.partition(" ")[0].rstrip(":")
     fine, plain, style = STATUSES.get(word, ("?", "?", WARN))
     status = f"{paper.glyph(fine, plain)} {run.status}"
     line = Text(paper.cell(run.name, name), style="bold")
     if word == "damaged":  # the reason takes the place of the numbers
         return line.append(f"  {paper.safe(status)}", style=f"not bold {style}")
-    far = "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
     line.append(f"  {paper.cell(status, wide)}", style=f"not bold {style}")
     line.append(
-        f"  {far:>9}  {score(run.test_score, run.metric or ACCURACY):>8}  {duration(run.elapsed):>7}", style="not bold"
+        f"  {_far(run):>{far}}  {score(run.test_score, run.metric or ACCURACY):>8}  {duration(run.elapsed):>7}",
+        style="not bold",
     )
-    about = " ".join(paper.safe(part) for part in (run.space, run.data, run.controller) if part)
+    what = (run.space, run.data, run.controller)
+    if run.kind == "tune":
+        what = (f"tune {run.network or '?'}", run.data, run.estimator)
+    about = " ".join(paper.safe(part) for part in what if part)
     return line.append(f"  {about}", style=f"not bold {DIM}")

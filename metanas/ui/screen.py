@@ -30,13 +30,23 @@ class Place:
     least: int
 
 
-PLACES = (  # from the top of the sheet to its bottom
+PLACES = (  # from the top of the sheet to its bottom, of a search
     Place(panels.header, 0, 4),
     Place(panels.curves, 3, 3),
     Place(panels.structure, 1, 6),
     Place(panels.timeline, 4, 2),
     Place(panels.networks, 2, 3),
+    Place(panels.hypergradient, 6, 2),
     Place(panels.log, 5, 2),
+)
+TUNING_PLACES = (
+    Place(panels.header, 0, 5),
+    Place(panels.curves, 4, 4),
+    Place(panels.learned, 1, 4),
+    Place(panels.hypergradient, 2, 2),
+    Place(panels.trials, 5, 2),
+    Place(panels.networks, 3, 4),
+    Place(panels.log, 6, 2),
 )
 
 
@@ -61,26 +71,27 @@ class Sheet:
 
 def sheet(state: RunState, paper: Paper) -> list[Text]:
     """The lines of all panels that fit."""
+    places = TUNING_PLACES if state.tuning else PLACES
     if paper.height is None:
-        drawn = [place.draw(state, paper) for place in PLACES]
+        drawn = [place.draw(state, paper) for place in places]
         return [line for lines in drawn for line in lines]
     if paper.width < SMALLEST[0] or paper.height < SMALLEST[1]:
         return _too_small(state, paper)
-    return _fitted(state, paper, paper.height)
+    return _fitted(state, paper, paper.height, places)
 
 
-def _fitted(state: RunState, paper: Paper, height: int) -> list[Text]:
-    drawn: list[list[Text]] = [[] for _ in PLACES]
+def _fitted(state: RunState, paper: Paper, height: int, places: tuple[Place, ...]) -> list[Text]:
+    drawn: list[list[Text]] = [[] for _ in places]
     left = height
-    ranked = sorted(range(len(PLACES)), key=lambda index: PLACES[index].rank)
+    ranked = sorted(range(len(places)), key=lambda index: places[index].rank)
     for index in ranked:
-        least = PLACES[index].draw(state, paper.sized(height=PLACES[index].least))
+        least = places[index].draw(state, paper.sized(height=places[index].least))
         if len(least) <= left:
             drawn[index] = least
             left -= len(least)
     for index in ranked:
         if left and drawn[index]:
-            more = PLACES[index].draw(state, paper.sized(height=len(drawn[index]) + left))
+            more = places[index].draw(state, paper.sized(height=len(drawn[index]) + left))
             left -= len(more) - len(drawn[index])
             drawn[index] = more
     return [line for lines in drawn for line in lines]

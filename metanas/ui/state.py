@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from metanas.ui.fields import Label, Record, architecture, as_record, number, string, strings, weights, whole
+from metanas.ui.fields import Record, architecture, as_record, number, string, strings, weights, whole
+from metanas.ui.points import Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
+from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
 
 RECENT = 400  # steps kept for the curve of a run that has no epoch yet
@@ -23,88 +25,7 @@ LOGGED = 100  # log lines kept
 QUIET = 30.0  # seconds without an event after which a run that holds no lock counts as killed
 UNDER_WAY = ("waiting", "running")
 BEST = 10  # evaluated architectures kept for the leaderboard
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One choice of the space, as far as a view needs it."""
-
-    name: str
-    candidates: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StepPoint:
-    """One outer iteration."""
-
-    step: int
-    inner_loss: float | None
-    outer_loss: float | None
-
-
-@dataclass(frozen=True)
-class EpochPoint:
-    """One finished epoch; `changed` names the choices that were derived differently one epoch earlier."""
-
-    epoch: int
-    step: int | None
-    elapsed: float
-    inner_loss: float | None
-    outer_loss: float | None
-    inner_score: float | None
-    outer_score: float | None
-    entropy: float | None
-    gap: float | None
-    key: str | None
-    weights: Mapping[str, tuple[float, ...]]
-    architecture: Mapping[str, Label]
-    before: Mapping[str, Label]
-    changed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ValuePoint:
-    """One architecture that was evaluated by a controller which needs only values."""
-
-    step: int
-    value: float | None
-    best: float | None
-    key: str | None
-    architecture: Mapping[str, Label]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How far one network is with its training from scratch."""
-
-    network: str
-    epoch: int
-    epochs: int | None
-    loss: float | None
-    score: float | None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One network that was trained from scratch and tested once."""
-
-    network: str
-    key: str | None
-    architecture: Mapping[str, Label]
-    test_score: float | None
-    test_loss: float | None
-    parameters: float | None
-    multiply_adds: float | None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line of the run's log, and when it was said (seconds of work)."""
-
-    level: str
-    message: str
-    elapsed: float
+TUNED = ("learned", "start")  # networks of a tuning: trained with the learned values, and with those at the start
 
 
 @dataclass(frozen=True)
@@ -115,6 +36,7 @@ class RunState:
     space: str | None = None
     data: str | None = None
     controller: str | None = None
+    estimator: str | None = None
     metric: str = ACCURACY  # what a score is
     device: str | None = None
     seed: int | None = None
@@ -146,6 +68,14 @@ class RunState:
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
+    tuning: Tuning | None = None  # None: a search
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """The networks that are trained from scratch."""
+        if self.tuning:
+            return TUNED
+        return ("derived", *(f"random {n + 1}" for n in range(self.random_networks or 0)))
 
     @property
     def last(self) -> EpochPoint | None:
@@ -166,6 +96,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         space=string(graph, "name") or string(as_record(asked.get("space")), "name") or state.space,
         data=string(data, "name") or state.data,
         controller=string(search, "controller") or string(as_record(search.get("controller")), "name"),
+        estimator=string(search, "estimator"),
         metric=string(written, "metric") or state.metric,
         device=string(asked, "device"),
         seed=whole(asked, "seed"),
@@ -175,18 +106,26 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         train_epochs=whole(evaluation, "epochs"),
         random_networks=whole(evaluation, "random"),
         choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
+        tuning=tuning_of(state.tuning, written),
     )
 
 
 def concluded(state: RunState, result: object) -> RunState:
-    """The state with the networks of result.json, where the events do not tell of them already."""
+    """The state with the networks of result.json, where the events do not tell of them already.
+
+    Of a tuning also with the values that it started from: its events tell of those after each step.
+    """
     found = as_record(result)
+    if state.tuning or string(found, "kind") == "tune":
+        state = replace(state, tuning=started(state.tuning or Tuning(), found))
     if not found or state.networks:
         return state
     listed = found.get("random")
     random = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
-    named = [("derived", found), *((f"random {n}", entry) for n, entry in enumerate(random, start=1))]
-    trained = tuple(_trained(name, entry) for name, entry in named)
+    rivals = [(f"random {n}", entry) for n, entry in enumerate(random, start=1)]
+    if state.tuning:
+        rivals = [("start", as_record(found.get("start")))] if found.get("start") else []
+    trained = tuple(_trained(name, entry) for name, entry in [(state.planned[0], found), *rivals])
     return replace(state, networks=trained, status="finished" if state.status == "waiting" else state.status)
 
 
@@ -232,6 +171,27 @@ def status_at(state: RunState, now: float | None) -> str:
     return "killed" if gone else "running"
 
 
+def verdict(state: RunState) -> str:
+    """The first network against what it must beat, in words; "" while a score is missing.
+
+    >>> tuned = RunState("first", tuning=Tuning())
+    >>> for name, share in (("learned", 0.97), ("start", 0.958)):
+    ...     tuned = fold(tuned, {"kind": "network", "network": name, "test_score": share})
+    >>> verdict(tuned)
+    'learned +1.2 points against the start values'
+    """
+    found = {net.network: net.test_score for net in state.networks}
+    first = found.pop(state.planned[0], None)
+    rivals = [found.get("start")] if state.tuning else list(found.values())
+    others = [score for score in rivals if score is not None]
+    if first is None or not others:
+        return ""
+    margin = first - sum(others) / len(others)
+    shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
+    beside = "the start values" if state.tuning else f"the mean of {len(others)} random"
+    return f"{state.planned[0]} {shown} against {beside}"
+
+
 def _begin(state: RunState, event: Record) -> RunState:
     return replace(
         state,
@@ -247,10 +207,13 @@ def _step(state: RunState, event: Record) -> RunState:
     step = whole(event, "step")
     if step is None:
         return state
+    if state.tuning or tells_of_tuning(event):
+        state = _tuned(state, event, step)
     kept = state.steps
     if kept and kept[-1].step >= step:  # resumed from an earlier checkpoint
         kept = tuple(point for point in kept if point.step < step)
-    point = StepPoint(step, number(event, "inner_loss"), number(event, "outer_loss"))
+    inner, outer = number(event, "inner_loss"), number(event, "outer_loss")
+    point = StepPoint(step, inner, outer, number(event, "outer_gradient_norm"))
     skipped = whole(event, "skipped")
     return replace(
         state,
@@ -259,6 +222,24 @@ def _step(state: RunState, event: Record) -> RunState:
         gradient_norm=number(event, "gradient_norm"),
         skipped=state.skipped if skipped is None else skipped,
     )
+
+
+def _tuned(state: RunState, event: Record, step: int) -> RunState:
+    """An outer step of a tuning; one that is repeated was followed by no training from scratch."""
+    before = state.tuning or Tuning()
+    rewound = before.last is not None and before.last.step >= step
+    return replace(
+        state,
+        tuning=stepped(before, event, state.elapsed),
+        found_at=state.elapsed,
+        training=() if rewound else state.training,
+        networks=() if rewound else state.networks,
+    )
+
+
+def _trial(state: RunState, event: Record) -> RunState:
+    before = state.tuning or Tuning()
+    return replace(state, tuning=tried(before, event, state.elapsed), found_at=state.elapsed)
 
 
 def _epoch(state: RunState, event: Record) -> RunState:
@@ -358,6 +339,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "step": _step,
     "epoch": _epoch,
     "value": _value,
+    "trial": _trial,
     "train": _train,
     "network": _network,
     "log": _log,

@@ -107,3 +107,62 @@ def test_folders_in_place_of_files_never_raise(make_run):
         os.unlink(run.file(name))
         run.file(name).mkdir()
         summarise(run.path)
+
+
+def make_tuning(root, *events, result=None):
+    run = RunFolder.create("tuning", root=root)
+    recipe = {"network": {"name": "mlp"}, "outer": {"estimator": "unrolled", "steps": 200}, "search": {"epochs": 3}}
+    run.write_recipe(
+        {"schema": 1, "kind": "tune", "metric": "R2", "created": "2026", "data": {"name": "digits"}, "recipe": recipe}
+    )
+    with EventWriter(run.events) as log:
+        for kind, fields in events:
+            log.write(kind, **fields)
+    if result is not None:
+        run.write_result({"schema": 1, **result})
+    return run
+
+
+TRIAL = ("trial", {"trial": 3, "trials": 20, "value": 0.5})
+STEP = ("step", {"step": 120, "steps": 150, "outer_loss": 0.5})
+LEARNED = ("network", {"network": "learned", "test_score": 0.75})
+START = ("network", {"network": "start", "test_score": 0.5})
+
+
+def test_a_tuning_in_one_line(root):
+    make_tuning(root, TRIAL, STEP, LEARNED, START, ("end", {"status": "finished"}))
+    (summary,) = list_runs()
+    assert (summary.name, summary.status, summary.kind, summary.created) == ("tuning", "finished", "tune", "2026")
+    assert (summary.network, summary.data, summary.estimator, summary.metric) == ("mlp", "digits", "unrolled", "R2")
+    assert (summary.step, summary.steps, summary.trial, summary.trials) == (120, 150, 3, 20)
+    assert summary.test_score == 0.75, "that of the learned network"
+    assert (summary.epoch, summary.epochs, summary.space, summary.controller) == (None, None, None, None)
+
+
+def test_the_result_of_a_tuning_comes_before_its_events(root):
+    make_tuning(root, STEP, LEARNED, result={"kind": "tune", "steps": 200, "test_score": 0.875, "metric": "R2"})
+    (summary,) = list_runs()
+    assert (summary.step, summary.test_score, summary.status) == (200, 0.875, "killed")
+
+
+def test_a_tuning_that_has_not_begun_needs_no_space(root):
+    run = make_tuning(root)
+    assert summarise(run.path).status == "new" and summarise(run.path).steps == 200
+    run.file("space.json").write_text("[")
+    assert summarise(run.path).status.startswith("damaged: "), "but one that is there must be whole"
+
+
+def test_a_search_is_none(make_run):
+    summary = summarise(make_run().path)
+    assert (summary.kind, summary.network, summary.steps, summary.trial) == ("search", None, None, None)
+
+
+@pytest.mark.parametrize("value", [[], {}, "x", None, True])
+def test_fields_of_a_tuning_of_any_type_never_raise(root, value):
+    names = ("trial", "trials", "step", "steps", "network", "test_score", "elapsed")
+    events = [(kind, dict.fromkeys(names, value)) for kind in ("trial", "step", "network", "log")]
+    run = make_tuning(root, *events, result={"learned": value, "test_score": value, "steps": value})
+    parts = {"network": value, "outer": value}
+    for recipe in (value, parts, {"network": {"name": value}, "outer": {"steps": value, "estimator": value}}):
+        run.write_recipe({"schema": 1, "kind": "tune", "recipe": recipe, "data": value, "metric": value})
+        assert summarise(run.path).kind == "tune"

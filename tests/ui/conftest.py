@@ -1,4 +1,5 @@
-"""A run that never happened: a NAS-Bench-201 search of 50 epochs as its folder would tell of it, with known numbers."""
+"""Runs that never happened, as their folders would tell of them, with known numbers: a NAS-Bench-201 search of 50
+epochs, and a tuning of 200 outer steps."""
 
 from __future__ import annotations
 
@@ -180,5 +181,136 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
     def make(events: list[dict[str, Any]] | None = None, name: str = "first") -> Path:
         return write_run(tmp_path / name, fake_events() if events is None else events)
+
+    return make
+
+
+TUNING = {
+    "schema": 1,
+    "metanas": "0.1.0",
+    "kind": "tune",
+    "metric": "accuracy",
+    "created": "2025-10-09T08:53:20+00:00",
+    "data": {"name": "digits", "sizes": {"inner": 718, "outer": 719, "test": 360}},
+    "recipe": {
+        "network": {"name": "mlp", "options": {"width": 64}},
+        "data": {"source": "digits", "wrong_labels": 0.3},
+        "learn": {"example_weights": {"start": 0.0}, "decay": {"per": "parameter", "start": 1e-4}, "rate": None},
+        "inner": {"rule": "sgd", "lr": 0.1, "steps": 20, "restart": True, "batch_size": 64},
+        "outer": {"estimator": "conjugate_gradient", "options": {"tolerance": 1e-4}, "steps": 200, "clip": 0.5},
+        "choose": {"values": {"inner.rule": ["sgd", "adam"], "network.options.width": [32, 64]}, "trials": 20},
+        "evaluation": {"steps": 1000, "batch_size": 64},
+        "seed": 0,
+        "device": "auto",
+    },
+}
+
+
+def trial_events(trials: int) -> Iterator[dict[str, Any]]:
+    best = math.inf
+    for trial in range(1, trials + 1):
+        value = round(0.29 + 0.013 * ((7 * trial) % trials), 4)
+        state = "failed" if trial == 9 else "pruned" if trial % 5 == 0 else "complete"
+        best = min(best, value) if state == "complete" else best
+        yield {
+            "kind": "trial",
+            "trial": trial,
+            "trials": trials,
+            "values": {"inner.rule": ("sgd", "adam")[trial % 2], "network.options.width": (32, 64)[trial % 3 > 0]},
+            "value": None if state == "failed" else value,
+            "best": None if math.isinf(best) else best,
+            "state": state,
+            "reason": "outer step 4: the last 10 hypergradients were not finite" if state == "failed" else None,
+        }
+
+
+def outer_events(steps: int, noise: random.Random) -> Iterator[dict[str, Any]]:
+    """Steps of a conjugate gradient that fails at 57 and 58, where the curvature is negative."""
+    for step in range(1, steps + 1):
+        fall, lost = math.exp(-8 * step / steps), step in (57, 58)
+        yield {
+            "kind": "step",
+            "step": step,
+            "steps": steps,
+            "inner_loss": None,
+            "outer_loss": round(0.2 + 2 * fall + noise.uniform(0, 0.05), 4),
+            "gradient_norm": None,
+            "outer_gradient_norm": round(0.01 + fall, 4),
+            "skipped": 1 if step > 58 else 0,
+            "stationarity": round(1e-4 + 8e-4 * fall, 6),
+            "residual": 3e-3 if lost else 1e-6 + 1e-5 * fall,
+            "curvature": -0.02 if lost else round(0.1 + noise.uniform(0, 0.02), 4),
+            "converged": not lost,
+            "learned": {
+                "decay, mean": round(1e-4 + 0.0012 * (1 - fall), 6),
+                "decay, largest": round(1e-4 + 0.0215 * (1 - fall), 6),
+                "weights below 1/2": round(0.31 * (1 - math.exp(-3 * step / steps)), 4),
+                "weight of a wrong label": round(0.5 * math.exp(-2 * step / steps), 4),
+            },
+        }
+
+
+def retraining_events() -> Iterator[dict[str, Any]]:
+    for name, score in (("learned", 0.9722), ("start", 0.9602)):
+        for part in range(1, 21):
+            loss, share = 0.05 + 2 * math.exp(-part / 4), score - 0.8 * math.exp(-part / 4)
+            yield {
+                "kind": "train",
+                "network": name,
+                "key": None,
+                "epoch": part,
+                "epochs": 20,
+                "loss": round(loss, 4),
+                "score": round(share, 4),
+            }
+        yield {
+            "kind": "network",
+            "network": name,
+            "key": None,
+            "architecture": {},
+            "test_score": score,
+            "test_loss": round(1.1 - score, 4),
+            "parameters": 9_610,
+            "multiply_adds": None,
+            "seconds": 3.2,
+        }
+
+
+def fake_tuning(trials: int = 20, steps: int = 200) -> list[dict[str, Any]]:
+    """All events of a tuning run, a tenth of a second of work after the other."""
+    begin = {"kind": "begin", "host": "bench", "pid": 4242, "resumed": False, "step": 0, "versions": {}}
+    events = [begin, {"kind": "log", "level": "info", "message": "digits: 30.0% of the inner labels replaced"}]
+    events += trial_events(trials)
+    events += outer_events(steps, random.Random(0))
+    events += retraining_events()
+    events.append({"kind": "end", "status": "finished", "message": None})
+    stamps = [round(index * 0.1, 3) for index in range(len(events))]
+    return [
+        {"kind": event["kind"], "at": BEGAN + t, "elapsed": t, **event} for event, t in zip(events, stamps, strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def tuning_events() -> list[dict[str, Any]]:
+    return fake_tuning()
+
+
+@pytest.fixture(scope="session")
+def tuning_recipe() -> dict[str, Any]:
+    """recipe.json; there is no space.json."""
+    return TUNING
+
+
+@pytest.fixture
+def make_tuning(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the fake tuning run, or other events, into a folder called `second`."""
+
+    def make(events: list[dict[str, Any]] | None = None) -> Path:
+        folder = tmp_path / "second"
+        folder.mkdir()
+        (folder / "recipe.json").write_text(json.dumps(TUNING))
+        lines = (json.dumps(event) + "\n" for event in (fake_tuning() if events is None else events))
+        (folder / "events.jsonl").write_text("".join(lines))
+        return folder
 
     return make

@@ -21,18 +21,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-KINDS = st.sampled_from(["begin", "step", "epoch", "value", "train", "network", "log", "end", "new"])
+KINDS = st.sampled_from(["begin", "step", "epoch", "value", "trial", "train", "network", "log", "end", "new"])
 FIELDS = st.sampled_from(
     "at elapsed host pid resumed step epoch epochs inner_loss outer_loss inner_loss_is outer_score outer_accuracy "
     "weights architecture key entropy gap budget value best network loss score test_score accuracy test_accuracy "
-    "parameters level message status skipped".split()
+    "parameters level message status skipped trial trials values state reason steps outer_gradient_norm stationarity "
+    "residual curvature converged learned learned_is".split()
 )
 EVENTS = st.builds(lambda kind, rest: {**rest, "kind": kind}, KINDS, st.dictionaries(FIELDS, JSON, max_size=6))
 NUMBERED = st.builds(
-    lambda kind, n, name, rest: {"step": n, "epoch": n, "network": name, **rest, "kind": kind},
+    lambda kind, n, name, rest: {"step": n, "epoch": n, "trial": n, "network": name, **rest, "kind": kind},
     KINDS,
     st.integers(0, 5),
-    st.sampled_from(["derived", "random 1", "[/b]\x1b"]),
+    st.sampled_from(["derived", "random 1", "learned", "start", "[/b]\x1b"]),
     st.dictionaries(FIELDS, JSON, max_size=4),
 )
 
@@ -42,12 +43,16 @@ def folded(events: list[Any], state: RunState | None = None) -> RunState:
 
 
 @given(
-    st.lists(EVENTS | NUMBERED | JSON, max_size=6), st.integers(1, 130), st.none() | st.integers(0, 45), st.booleans()
+    st.lists(EVENTS | NUMBERED | JSON, max_size=6),
+    st.integers(1, 130),
+    st.none() | st.integers(0, 45),
+    st.booleans(),
+    st.sampled_from([None, "tune"]),
 )
 def test_whatever_a_log_holds_every_view_can_show_it(
-    events: list[Any], width: int, height: int | None, ascii_only: bool
+    events: list[Any], width: int, height: int | None, ascii_only: bool, kind: str | None
 ) -> None:
-    state = RunState("first")
+    state = described(RunState("first"), {"kind": kind}, None)
     for event in events:
         state = fold(state, event)
         if isinstance(event, dict):
@@ -76,8 +81,10 @@ def test_numbers_beyond_a_float_are_absent() -> None:
 @given(JSON, JSON, JSON)
 def test_damaged_documents_are_absent_documents(recipe: Any, space: Any, result: Any) -> None:
     nested = {"recipe": recipe, "data": space, "choices": [space, recipe], "random": [result]}
-    for document in (recipe, space, nested):
-        state = concluded(described(RunState("first"), document, nested), nested)
+    parts = dict.fromkeys(("network", "learn", "inner", "outer", "choose", "evaluation"), recipe)
+    tuning = {"kind": "tune", "recipe": parts, "data": space, "learned": result, "start": space}
+    for document in (recipe, space, nested, {"kind": "tune", **nested}, tuning):
+        state = concluded(described(RunState("first"), document, nested), document)
         assert sheet(state, Paper())
 
 

@@ -2,9 +2,22 @@
 
 from metanas.ui.panels.curves import curves
 from metanas.ui.panels.header import header
+from metanas.ui.panels.hypergradient import hypergradient
+from metanas.ui.panels.learned import learned
 from metanas.ui.panels.log import log
 from metanas.ui.panels.networks import networks
 from metanas.ui.panels.structure import structure
 from metanas.ui.panels.timeline import timeline
+from metanas.ui.panels.trials import trials
 
-__all__ = ["curves", "header", "log", "networks", "structure", "timeline"]
+__all__ = [
+    "curves",
+    "header",
+    "hypergradient",
+    "learned",
+    "log",
+    "networks",
+    "structure",
+    "timeline",
+    "trials",
+]

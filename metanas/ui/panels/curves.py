@@ -1,7 +1,8 @@
 """How the search goes: losses and scores over the epochs, as plots where there is room, as sparklines where not.
 
 A run of a controller that needs only values has values instead: what was evaluated, and the best so far. Before the
-first epoch has ended, the losses of the steps are shown.
+first epoch has ended, the losses of the steps are shown. A tuning has its outer loss and, on a logarithmic scale, the
+norm of its hypergradient over all its outer steps, and before the first one what its trials came to.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rich.text import Text
 from metanas.ui.paper import DIM, INNER, OUTER, Paper
 from metanas.ui.plot import Series, Values, finite, plot, sparkline
 from metanas.ui.state import RunState
+from metanas.ui.tuning import Tuning
 from metanas.ui.units import loss, score
 
 NATURAL, HIGHEST = 7, 12  # rows of a plot where the height is free, and at most
@@ -49,6 +51,8 @@ def curves(state: RunState, paper: Paper) -> list[Text]:
 
 
 def _charts(state: RunState) -> list[Chart]:
+    if state.tuning:
+        return _steps(state.tuning) if state.tuning.trace else _trials(state.tuning)
     if state.values and not state.history:
         values = tuple(point.value for point in state.values)
         best = tuple(point.best for point in state.values)
@@ -65,7 +69,35 @@ def _charts(state: RunState) -> list[Chart]:
     return [("loss", loss, losses), (state.metric, partial(score, metric=state.metric), scores)]
 
 
+def _steps(tuning: Tuning) -> list[Chart]:
+    trace = tuning.trace
+    ahead = [None] * (max((tuning.steps or 0) - trace[-1].step, 0) // tuning.stride)
+    inner, outer = ([getattr(point, f"{name}_loss") for point in trace] for name in ("inner", "outer"))
+    norms = [None if point.norm is None else _log(point.norm) for point in trace]
+    losses = (Series("inner", (*inner, *ahead), INNER, "."), Series("outer", (*outer, *ahead), OUTER, "o"))
+    return [("loss", loss, losses), ("norm", _power, (Series("hypergradient", (*norms, *ahead), OUTER, "o"),))]
+
+
+def _trials(tuning: Tuning) -> list[Chart]:
+    values, best = ([getattr(trial, name) for trial in tuning.recent] for name in ("value", "best"))
+    shown = (Series("value", values, INNER, ".", joined=False), Series("best", best, OUTER, "o"))
+    return [("trials", loss, shown)]
+
+
+def _log(value: float) -> float:
+    """Its decimal logarithm; -inf for 0, so that it leaves a gap in a curve."""
+    return math.log10(value) if value > 0 else value if math.isnan(value) else -math.inf
+
+
+def _power(logarithm: float | None) -> str:
+    """The number that `_log` was given."""
+    return loss(None if logarithm is None else 10.0 ** min(logarithm, 308.0))
+
+
 def _span(state: RunState) -> str:
+    if state.tuning:
+        trace = state.tuning.trace
+        return f"steps {trace[0].step} to {trace[-1].step}" if trace else f"{len(state.tuning.recent)} trials"
     if state.values and not state.history:
         return f"{len(state.values)} evaluations"
     if len(state.history) > 1:
@@ -98,7 +130,7 @@ def _drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
     """The legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom."""
     low, high = _range(chart)
     letters = plot(chart[2], width - AXIS, rows, low=low, high=high, ascii_only=paper.ascii_only)
-    numbers = [chart[1](high), *[""] * (rows - 2), chart[1](low)]
+    numbers = [_tick(chart[1](high)), *[""] * (rows - 2), _tick(chart[1](low))]
     tick = paper.glyph("┤", "|")
     lines = [_legend(chart, paper)]
     for number, row in zip(numbers, letters, strict=True):
@@ -107,13 +139,23 @@ def _drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
     return lines
 
 
+def _tick(number: str) -> str:
+    """A number of an axis in the cells that it has: fewer digits rather than a part of it.
+
+    >>> _tick("0.1234"), _tick("8.0e-04"), _tick("-0.0123")
+    ('0.1234', '8e-04', '-1e-02')
+    """
+    return number if len(number) < AXIS or "%" in number else f"{float(number):.0e}"
+
+
 def _sparklines(charts: Sequence[Chart], paper: Paper) -> list[Text]:
     """One row per curve, those of the outer problem first: where rows are few, they say more."""
     curves = [(name, show, one) for name, show, shown in charts for one in shown if finite(one.values)]
+    wide = max((len(one.name) + len(name) + 1 for name, _, one in curves if one.name == "hypergradient"), default=15)
     lines = []
     for name, show, one in sorted(curves, key=lambda curve: curve[2].style != OUTER):
         past = [value for value in one.values if value is not None and not math.isinf(value)]
-        head = paper.cell(f"{one.name} {name}", 15) + show(_last(one.values)).rjust(8)
+        head = paper.cell(f"{one.name} {name}", wide) + show(_last(one.values)).rjust(8)
         line = Text(f"{head}  ", no_wrap=True)
         spark = sparkline(past, paper.width - line.cell_len, ascii_only=paper.ascii_only)
         lines.append(line.append(spark, style=one.style))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from metanas.ui.paper import ACCENT, BAD, DIM, GOOD, OUTER, WARN, Paper
 from metanas.ui.progress import Phase, phase
 from metanas.ui.state import QUIET, UNDER_WAY, RunState, age_at, status_at
+from metanas.ui.tuning import Tuning
 from metanas.ui.units import count, duration, loss, percent
 
 SKIPPED = 0.05  # share of masked updates above which the count is an alarm
@@ -24,7 +26,7 @@ STATUSES = {  # glyph, ASCII, style
 
 
 def header(state: RunState, paper: Paper) -> list[Text]:
-    """Two lines, and one more for each of: why it ended, updates that were skipped.
+    """Two lines, and one more for each of: what a tuning learns, why it ended, updates of a search that were skipped.
 
     >>> from metanas.ui.state import fold
     >>> state = fold(RunState("first", space="nasbench201"), {"kind": "begin", "at": 9.0, "elapsed": 0.0})
@@ -32,10 +34,13 @@ def header(state: RunState, paper: Paper) -> list[Text]:
     first  nasbench201               ● running  1s ago
     search  no epoch yet  elapsed 0s
     """
-    lines = [_title(state, paper), _progress(state, paper)]
+    lines = [_title(state, paper)]
+    if state.tuning and (state.tuning.learn or state.tuning.method):
+        lines.append(_learns(state.tuning, paper))
+    lines.append(_progress(state, paper))
     if state.message and state.status != "running":
         lines.append(Text(paper.safe(state.message), style=STATUSES.get(state.status, ("", "", WARN))[2]))
-    if state.skipped:
+    if state.skipped and not state.tuning:  # the panel of the hypergradient tells of them
         lines.append(_skipped(state, paper))
     return paper.rows(lines)
 
@@ -44,7 +49,10 @@ def _title(state: RunState, paper: Paper) -> Text:
     status = _status(state, paper)
     room = max(paper.width - status.cell_len - 2, 0)
     dot = paper.glyph(" · ", " - ")
-    about = dot.join(paper.safe(part) for part in (state.space, state.data, state.controller) if part)
+    what = (state.space, state.data, state.controller)
+    if state.tuning:
+        what = (f"tunes {state.tuning.network or 'a network'}", state.data, None)
+    about = dot.join(paper.safe(part) for part in what if part)
     left = Text(paper.safe(state.name), style="bold").append(f"  {about}", style="not bold")
     left.truncate(room)
     left.pad_right(room + 2 - left.cell_len)
@@ -62,15 +70,40 @@ def _status(state: RunState, paper: Paper) -> Text:
     return shown
 
 
+def _learns(tuning: Tuning, paper: Paper) -> Text:
+    """What is learned, by which estimator, through which training."""
+    line = Text("learns  ", style="bold").append(paper.safe(", ".join(tuning.learn) or "-"), style="not bold")
+    steps, rule = tuning.used("inner.steps", tuning.inner_steps), tuning.used("inner.rule", tuning.rule)
+    training = f"{rule or ''}{f' {steps} steps' if steps else ''}{', restarts' if tuning.restart else ''}".strip()
+    dot = paper.glyph(" · ", " - ")
+    for part in (tuning.method and spaced(tuning.method), training):
+        more = f"{dot}{paper.safe(part)}" if part else ""
+        if line.cell_len + cell_len(more) <= paper.width:  # a whole name or none
+            line.append(more, style=f"not bold {DIM}")
+    return line
+
+
+def spaced(name: str) -> str:
+    """A name of a recipe as words.
+
+    >>> spaced("conjugate_gradient")
+    'conjugate gradient'
+    """
+    return name.replace("_", " ")
+
+
 def _progress(state: RunState, paper: Paper) -> Text:
     now = phase(state)
     if not now.total:
-        return Text(f"{now.name}  no epoch yet  elapsed {duration(state.elapsed)}", style=DIM)
+        far = "no epoch yet" if not state.tuning else f"{int(now.done)} {now.unit}" if now.done else "no step yet"
+        return Text(f"{now.name}  {far}  elapsed {duration(state.elapsed)}", style=DIM)
     parts = [_done(now), f"elapsed {duration(state.elapsed)}"]
     if status_at(state, paper.now) in UNDER_WAY:
         parts.append(f"left {duration(now.seconds_left)}")
     if state.step is not None and now.unit == "epochs" and now.name == "search":
         parts.insert(1, f"step {state.step}")
+    if state.tuning and state.tuning.winner and now.name == "trials":
+        parts.append(f"best {loss(state.tuning.winner.value)}")
     tail = "  ".join(parts)
     label = Text(f"{now.name}  ", style="bold")
     room = max(paper.width - label.cell_len - len(tail) - 2, 0)

@@ -1,4 +1,8 @@
-"""What was found, beside random networks of the same space trained in the same way: progress, then the result table."""
+"""What was found, beside what it must beat, trained in the same way: progress, then the result table.
+
+Beside the derived network of a search stand random ones of its space; beside the network that was trained with what a
+tuning learned, the one trained with the values at its start.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from rich.text import Text
 from metanas.ui.panels.header import progress_bar
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, Paper
-from metanas.ui.state import RunState, Trained, Training, ValuePoint
-from metanas.ui.units import ACCURACY, count, loss, score
+from metanas.ui.points import Trained, Training, ValuePoint
+from metanas.ui.state import RunState, verdict
+from metanas.ui.units import count, duration, loss, score
 
 HEAD = ("test loss", "parameters", "multiply-adds")
 NAME, SCORE = 12, 13  # cells of a network's name and of its score
@@ -25,9 +30,8 @@ def networks(state: RunState, paper: Paper) -> list[Text]:
     progress = {run.network: run for run in state.training}
     names = list(dict.fromkeys([*progress, *results]))
     if state.status in ("running", "waiting"):
-        planned = ["derived", *(f"random {n + 1}" for n in range(state.random_networks or 0))]
-        names += [name for name in planned if name not in names]
-    lines = [paper.rule("trained from scratch", _verdict(state)), _heading(state, paper)]
+        names += [name for name in state.planned if name not in names]
+    lines = [paper.rule("trained from scratch", verdict(state)), _heading(state, paper)]
     best = max((net.test_score for net in state.networks if net.test_score is not None), default=None)
     for name in names:
         if name in results:
@@ -39,42 +43,34 @@ def networks(state: RunState, paper: Paper) -> list[Text]:
     return paper.rows(lines)
 
 
-def _verdict(state: RunState) -> str:
-    """The derived network against the random ones, in words."""
-    found = {net.network: net.test_score for net in state.networks}
-    derived = found.pop("derived", None)
-    others = [score for score in found.values() if score is not None]
-    if derived is None or not others:
-        return ""
-    margin = derived - sum(others) / len(others)
-    shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
-    return f"derived {shown} against the mean of {len(others)} random"
-
-
 def _heads(state: RunState, paper: Paper) -> tuple[str, ...]:
     return (paper.cell(f"test {paper.safe(state.metric)}", SCORE).rjust(SCORE), *HEAD)
 
 
 def _heading(state: RunState, paper: Paper) -> Text:
     columns = "".join(f"  {title}" for title in _heads(state, paper))
-    return Text(f"{'network':<{NAME}}{columns}  architecture", style=DIM)
+    return Text(f"{'network':<{NAME}}{columns}  {'time' if state.tuning else 'architecture'}", style=DIM)
 
 
 def _result(net: Trained, state: RunState, best: float | None, paper: Paper) -> Text:
     won = best is not None and net.test_score == best
     first = score(net.test_score, state.metric) + (paper.glyph("★", "*") if won else " ")
-    line = Text(paper.cell(net.network, NAME), style="bold" if net.network == "derived" else "")
+    line = Text(paper.cell(net.network, NAME), style="bold" if net.network == state.planned[0] else "")
     line.append(f"  {first:>{SCORE}}", style=GOOD if won else "")
     for title, value in zip(HEAD, (loss(net.test_loss), count(net.parameters), count(net.multiply_adds)), strict=True):
         line.append(f"  {value:>{len(title)}}")
-    return line.append(f"  {paper.safe(_architecture(net))}", style=f"not bold {DIM}")
+    about = duration(net.seconds) if state.tuning else paper.safe(_architecture(net))
+    return line.append(f"  {about}", style=f"not bold {DIM}")
 
 
 def _running(run: Training, state: RunState, paper: Paper) -> Text:
     total = run.epochs or 0
     line = Text(f"{paper.cell(run.network, NAME)}  ", style="bold")
     line.append_text(progress_bar(run.epoch / total if total else 0.0, 20, paper))
-    line.append(f"  {run.epoch}/{total or '?'} epochs", style="not bold")
+    far = f"{run.epoch}/{total or '?'} epochs"
+    if state.tuning and state.tuning.retrain and total:  # it tells of parts
+        far = f"{min(run.epoch, total) * state.tuning.retrain // total}/{state.tuning.retrain} steps"
+    line.append(f"  {far}", style="not bold")
     now = f"training {paper.safe(state.metric)} {score(run.score, state.metric)}"
     return line.append(f"  loss {loss(run.loss)}  {now}", style="not bold")
 

@@ -20,7 +20,8 @@ from metanas.ui.fields import Label
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import ACCENT, DIM, OUTER, WARN, Paper, shade
 from metanas.ui.plot import bar, finite, sparkline
-from metanas.ui.state import Choice, EpochPoint, RunState
+from metanas.ui.points import Choice, EpochPoint
+from metanas.ui.state import RunState
 from metanas.ui.units import loss
 
 NARROW, WIDE = 7, 13  # cells of one column of the heat map

@@ -6,7 +6,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from metanas.ui.paper import DIM, WARN, Paper
-from metanas.ui.state import EpochPoint, RunState
+from metanas.ui.points import EpochPoint
+from metanas.ui.state import RunState
 
 NATURAL = 8  # changes shown where the height is free
 NAMED = 3  # changed choices that are named; of more, only their number is said

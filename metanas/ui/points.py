@@ -1,0 +1,91 @@
+"""What a state is made of: one frozen value for each thing that a run tells of; None where it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metanas.ui.fields import Label
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of the space, as far as a view needs it."""
+
+    name: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """One outer iteration."""
+
+    step: int
+    inner_loss: float | None
+    outer_loss: float | None
+    outer_gradient_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One finished epoch; `changed` names the choices that were derived differently one epoch earlier."""
+
+    epoch: int
+    step: int | None
+    elapsed: float
+    inner_loss: float | None
+    outer_loss: float | None
+    inner_score: float | None
+    outer_score: float | None
+    entropy: float | None
+    gap: float | None
+    key: str | None
+    weights: Mapping[str, tuple[float, ...]]
+    architecture: Mapping[str, Label]
+    before: Mapping[str, Label]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ValuePoint:
+    """One architecture that was evaluated by a controller which needs only values."""
+
+    step: int
+    value: float | None
+    best: float | None
+    key: str | None
+    architecture: Mapping[str, Label]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far one network is with its training from scratch."""
+
+    network: str
+    epoch: int
+    epochs: int | None
+    loss: float | None
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network that was trained from scratch and tested once."""
+
+    network: str
+    key: str | None
+    architecture: Mapping[str, Label]
+    test_score: float | None
+    test_loss: float | None
+    parameters: float | None
+    multiply_adds: float | None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of the run's log, and when it was said (seconds of work)."""
+
+    level: str
+    message: str
+    elapsed: float
