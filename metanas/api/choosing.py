@@ -136,10 +136,12 @@ def _study(plan: ChooseRecipe, folder: Path, number: Callable[..., int]) -> optu
             direction="minimize",
             load_if_exists=True,
         )
-    except OSError:
+    except OSError:  # `_trouble` has words for it, and for a database that is locked
         raise
     except Exception as error:  # whatever a database's driver raises
         line = str(error).partition("\n")[0]
+        if "database is locked" in line:
+            raise
         if plan.storage is None:
             raise RunError(f"{folder / JOURNAL} is damaged ({line}); remove it, and the trials begin anew") from None
         raise RecipeError(

@@ -233,7 +233,8 @@ def resume_tuning(
     """Goes on with a tuning that is not finished; see `metanas.resume`."""
     try:
         changes = {} if device is None else {"device": device}
-        recipe = read_tuning(override(document["recipe"], changes), more=tuple(part.name for part in handed.parts))
+        named = document["handed"].get("parts")  # whether they were handed over again is seen below
+        recipe = read_tuning(override(document["recipe"], changes), more=() if named is None else named.split(", "))
     except RecipeError as error:
         raise RecipeError([f"{folder.file('recipe.json')}: {problem}" for problem in error.problems]) from None
     missing = [name for name in document["handed"] if name not in handed.described()]

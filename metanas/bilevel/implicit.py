@@ -147,7 +147,8 @@ class Implicit(Estimator):
         gradient = axpy(-1.0, mixed, direct)
         # What is carried must be nearer to the solution than 0 is, or it grows from call to call: by its residual,
         # or, where H looks positive definite, by what conjugate gradients make smaller, q'Hq / 2 - v'q.
-        useful = (residual < 1) | ((curvature > 0) & (dot(q, hq) < 2 * dot(q, v)))
+        qhq = dot(q, hq)
+        useful = (residual < 1) | ((curvature > 0) & (qhq > 0) & (qhq < 2 * dot(q, v)))
         solved = (residual <= self.tolerance) & (curvature > 0) & (stationarity <= self.stationary)
         return Hypergradient(
             gradient=gradient,

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map, tree_structure, tree_unflatten
 
 from metanas.bilevel import Bilevel, Tree
+from metanas.bilevel.trees import finite
 from metanas.data import Task
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation.training import Epoch
@@ -69,7 +70,7 @@ class Retraining:
         """The training, in about `PARTS` parts; between two of them it may be asked for its `state()`.
 
         Raises:
-            DivergedError: the loss is not finite.
+            DivergedError: the loss, or a weight after the step, is not finite.
         """
         each = -(-self.total // PARTS)
         while self.step < self.total:
@@ -77,10 +78,11 @@ class Retraining:
             loss = torch.zeros(())
             while self.step < last:
                 loss = self._one()
-            if not bool(torch.isfinite(loss)):
+            if not bool(torch.isfinite(loss) & finite((self.theta, self.memory))):
+                what = f"the loss is {float(loss)}" if not bool(torch.isfinite(loss)) else "a weight is not finite"
                 raise DivergedError(
-                    f"training from scratch: the loss is {float(loss)} at step {self.step}; lower inner.lr, or its "
-                    "start where the rate is learned"
+                    f"training from scratch: {what} at step {self.step}; lower inner.lr, or its start where the rate "
+                    "is learned"
                 )
             batch = self.shaped[0].draw(self.step - 1)
             with torch.no_grad():

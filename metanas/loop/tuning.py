@@ -234,6 +234,7 @@ class Tuning:
             device, spec = self.data.device, tree_structure(self.adopt.kept)
             self.adopt.kept = tree_unflatten([x.to(device) for x in state["memory"]], spec)
         self.carry = tree_map(lambda x: x.to(self.data.device), state["carry"])
+        self.outer_step = torch_step(self.optimizer, self.outer, clip=self.schedule.clip)  # its count begins anew
         self.skipped = state["skipped"].to(self.skipped.device)
         self.step, self.lost = state["step"], state["lost"]
 

@@ -30,14 +30,14 @@ from metanas.modes import Part, augmentation, decay, example_weights, label_smoo
 from metanas.recipe.tuning import InnerRecipe, OuterRecipe, TuneRecipe
 
 ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
-    "conjugate_gradient": lambda steps, **options: ConjugateGradient(**{"steps": 20, **options}, inner_steps=steps),
-    "evolution": lambda steps, **options: EvolutionStrategies(steps, **{"samples": 16, **options}),
-    "finite_difference": lambda steps, **options: FiniteDifference(**options),
+    "conjugate_gradient": lambda steps, /, **options: ConjugateGradient(**{"steps": 20, **options}, inner_steps=steps),
+    "evolution": lambda steps, /, **options: EvolutionStrategies(steps, **{"samples": 16, **options}),
+    "finite_difference": lambda steps, /, **options: FiniteDifference(**options),
     "first_order": FirstOrder,
     "forward": ForwardMode,
-    "neumann": lambda steps, **options: Neumann(**{"terms": 20, "lr": 0.1, **options}, inner_steps=steps),
-    "nystrom": lambda steps, **options: Nystrom(**{"rank": 20, **options}, inner_steps=steps),
-    "t1t2": lambda steps, **options: T1T2(**{"lr": 0.1, **options}, inner_steps=steps),
+    "neumann": lambda steps, /, **options: Neumann(**{"terms": 20, "lr": 0.1, **options}, inner_steps=steps),
+    "nystrom": lambda steps, /, **options: Nystrom(**{"rank": 20, **options}, inner_steps=steps),
+    "t1t2": lambda steps, /, **options: T1T2(**{"lr": 0.1, **options}, inner_steps=steps),
     "unrolled": Unrolled,
 }
 """Name -> (inner steps, options) -> estimator."""
