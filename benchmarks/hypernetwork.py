@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from metanas.bilevel import Bilevel, FirstOrder, Tree, restart, solve, torch_step, train
 from metanas.modes import Stateless, meta_parameter
-from metanas.modes.hypernetwork import Hypernetwork, hypernetwork
+from metanas.modes.hypernetworks import Hypernetwork, hypernetwork
 
 LOW, HIGH = -14.0, 0.0
 """The range of the logarithms, natural."""

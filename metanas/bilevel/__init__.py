@@ -6,6 +6,7 @@ from metanas.bilevel.evolution import EvolutionStrategies
 from metanas.bilevel.finite_difference import FiniteDifference
 from metanas.bilevel.forward import ForwardMode
 from metanas.bilevel.implicit import T1T2, ConjugateGradient, Implicit, Neumann
+from metanas.bilevel.learned import LearnedRule
 from metanas.bilevel.nystrom import Nystrom
 from metanas.bilevel.problem import Bilevel, descend, persists, same
 from metanas.bilevel.reptile import Reptile
@@ -31,6 +32,7 @@ __all__ = [
     "ForwardMode",
     "Hypergradient",
     "Implicit",
+    "LearnedRule",
     "Neumann",
     "Nystrom",
     "Report",

@@ -2,6 +2,8 @@
 
 from metanas.modes.augmentations import augmentation as augmentation
 from metanas.modes.decays import decay as decay
+from metanas.modes.hypernetworks import Hypernetwork as Hypernetwork
+from metanas.modes.hypernetworks import hypernetwork as hypernetwork
 from metanas.modes.losses import label_smoothing as label_smoothing
 from metanas.modes.losses import learned_loss as learned_loss
 from metanas.modes.meta_network import TaskLoss as TaskLoss

@@ -12,7 +12,7 @@ from torch.func import grad, jacrev, vmap
 from metanas.bilevel import SGD, Bilevel, FirstOrder, Unrolled, solve, torch_step, train
 from metanas.errors import BilevelError
 from metanas.modes import meta_parameter
-from metanas.modes.hypernetwork import Hypernetwork, hypernetwork
+from metanas.modes.hypernetworks import Hypernetwork, hypernetwork
 
 N, D = 30, 3
 
