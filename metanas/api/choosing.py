@@ -105,12 +105,14 @@ def choose(
 def _trouble(plan: ChooseRecipe, folder: Path) -> Iterator[None]:
     """Whatever the storage raises while it is used, in one line."""
     import optuna
-    import sqlalchemy.exc
 
     try:
         with explained(folder / JOURNAL):
             yield
-    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except Exception as error:
+        own = isinstance(error, optuna.exceptions.StorageInternalError)
+        if not own and not type(error).__module__.startswith("sqlalchemy."):  # it lets some of its driver's through
+            raise
         cause = error.__cause__ or error
         line = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
         raise RunError(

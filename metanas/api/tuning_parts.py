@@ -204,8 +204,9 @@ class TuneParts:
         """A training from scratch with the outer variables as they are given."""
         parts = self.parts()
         plain = [part for part in parts if part.weights is None]  # the outer split has no weights of its own
-        rows = (("inner", self.data.inner, parts), ("outer", self.data.outer, plain))
-        total = len(self.data.inner) + len(self.data.outer)
+        rows = [("inner", self.data.inner, list(parts))]
+        rows += [("outer", self.data.outer, plain)] if self.recipe.evaluation.outer else []
+        total = sum(len(split) for _, split, _ in rows)
         call = Stateless(self.network("shape"))
         return Retraining(
             tuple(

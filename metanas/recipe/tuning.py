@@ -174,10 +174,12 @@ def flattened(data: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]
 
 
 class RetrainRecipe(Section):
-    """The training from scratch, by the inner rule. `steps`: of it; `batch_size`: 0 for everything at once."""
+    """The training from scratch, by the inner rule. `steps`: of it; `batch_size`: 0 for everything at once; `outer`:
+    whether it has the outer split as well as the inner one."""
 
     steps: Whole = 300
     batch_size: Annotated[int, Field(ge=0)] = 0
+    outer: bool = True
 
 
 class TuneRecipe(Section):
