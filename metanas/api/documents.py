@@ -131,25 +131,26 @@ def space_identity(space: Space) -> dict[str, Any]:
     return {"settings": data["settings"], "template": data["template"], "choices": choices, "graph": digest[:16]}
 
 
-def refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any]) -> None:
+def refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """RunError that shows what differs between the identity in a checkpoint and the one of what was handed over.
 
-    A setting that the version of the checkpoint did not know yet worked as its default does now.
+    Args:
+        defaults: of the recipe; a setting that the version of the checkpoint did not know yet worked as they do.
     """
-    found = list(differences(_with_defaults(before), now))
+    found = list(differences(_with_defaults(before, defaults), now))
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
         raise RunError(f"{folder.path} was changed since its checkpoint: {shown}; undo that, or start a new run")
 
 
-def _with_defaults(identity: Any) -> Any:
+def _with_defaults(identity: Any, defaults: Mapping[str, Any]) -> Any:
     """An identity with the recipe's settings that are missing in it; what is inside of a setting is left alone."""
     if not isinstance(identity, dict):
         return identity
     whole = dict(identity)
     if isinstance(facts := whole.get("data handed over"), dict):
         whole["data handed over"] = {"task": CLASSIFICATION.name, **facts}
-    for name, default in Recipe().to_json().items():
+    for name, default in defaults.items():
         if name not in FREE:
             found = whole.get(name, default)
             whole[name] = {**default, **found} if isinstance(default, dict) and isinstance(found, dict) else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from metanas.api.documents import FREE, differences, document_of, identity_of, surroundings, versions
+from metanas.api.documents import document_of, identity_of, refuse_difference, surroundings, versions
 from metanas.api.parts import Handed, Parts
 from metanas.api.recorder import Recorder
 from metanas.api.result import Result, make_result, source_of
 from metanas.api.session import Session
 from metanas.api.signals import graceful
-from metanas.data import CLASSIFICATION, Data
+from metanas.data import Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
 from metanas.exporters import write
 from metanas.network import OPS
@@ -156,34 +156,9 @@ def go_on(job: Job[Outcome], folder: RunFolder, view: View | None) -> Outcome:
     with folder.lock() as lock, EventWriter(folder.events) as log:
         checkpoint = load(folder.checkpoints)
         if checkpoint is not None:
-            before = _with_defaults(checkpoint.tree["identity"], type(job.recipe)().to_json())
-            _refuse_difference(folder, before, job.identity())
+            defaults = type(job.recipe)().to_json()
+            refuse_difference(folder, checkpoint.tree["identity"], job.identity(), defaults)
         return _work(folder, job, view, lock, log, checkpoint)
-
-
-def _refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any]) -> None:
-    """RunError that shows what differs between the identity in a checkpoint and the one of what was handed over."""
-    found = list(differences(before, now))
-    if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-        raise RunError(f"{folder.path} was changed since its checkpoint: {shown}; undo that, or start a new run")
-
-
-def _with_defaults(identity: Any, defaults: Mapping[str, Any]) -> Any:
-    """An identity with the recipe's settings that are missing in it; what is inside of a setting is left alone.
-
-    A setting that the version of the checkpoint did not know yet worked as its default does now.
-    """
-    if not isinstance(identity, dict):
-        return identity
-    whole = dict(identity)
-    if isinstance(facts := whole.get("data handed over"), dict):
-        whole["data handed over"] = {"task": CLASSIFICATION.name, **facts}
-    for name, default in defaults.items():
-        if name not in FREE:
-            found = whole.get(name, default)
-            whole[name] = {**default, **found} if isinstance(default, dict) and isinstance(found, dict) else found
-    return whole
 
 
 def _work(

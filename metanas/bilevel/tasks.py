@@ -56,6 +56,9 @@ class Tasks(Estimator):
     def descends(self) -> bool:
         return self.of.descends
 
+    def doubts(self, h: Hypergradient) -> str | None:
+        return self.of.doubts(h)  # the fields are those of the worst task
+
     def estimate(
         self,
         problem: Bilevel,

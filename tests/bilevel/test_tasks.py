@@ -1,5 +1,7 @@
 """Few-shot problems: `Tasks` against a loop of torch.autograd, and vmap against the loop, for every norm."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,18 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metanas.bilevel import SGD, Bilevel, Estimator, FiniteDifference, FirstOrder, Tasks, Unrolled, descend, per_step
+from metanas.bilevel import (
+    SGD,
+    Bilevel,
+    ConjugateGradient,
+    Estimator,
+    FiniteDifference,
+    FirstOrder,
+    Tasks,
+    Unrolled,
+    descend,
+    per_step,
+)
 from metanas.bilevel.estimator import Hypergradient
 from metanas.bilevel.gradients import slope
 from metanas.errors import BilevelError
@@ -179,3 +192,14 @@ def test_every_task_has_its_own_carry(layer_sines, loop):
 def test_batches_without_a_task_axis_are_refused(layer_sines, query):
     with pytest.raises(BilevelError, match="must have the tasks as its first axis, got"):
         Tasks(FirstOrder())(maml(layer_sines), {}, {"theta0": layer_sines.theta0}, None, query)
+
+
+def test_tasks_doubt_what_their_estimator_doubts(layer_sines):
+    s, outer = layer_sines, {"theta0": layer_sines.theta0}
+    near = lambda t, o, b: s.loss(t, o, b) + sum(((t[k] - o["theta0"][k]) ** 2).sum() for k in t)  # noqa: E731
+    problem = replace(maml(s), inner_loss=near)
+    estimator = Tasks(ConjugateGradient(steps=1))
+    h = estimator(problem, {}, outer, s.support, s.query)
+    assert "the inner problem is not solved" in estimator.doubts(h)
+    with pytest.raises(BilevelError, match="Tasks has not converged: the inner problem is not solved"):
+        estimator(problem, {}, outer, s.support, s.query, strict=True)
