@@ -329,7 +329,7 @@ def no_norms(width: int) -> nn.Module:
           "settings": {"data.inner": 3, "data.outer": 3, "data.test": 3}}, MetanasError, ""),
         ({"run": "../x"}, RunError, "run name '../x' is not allowed"),
     ],
-    ids=str,
+    ids=lambda x: " ".join(x) if isinstance(x, dict) else getattr(x, "__name__", str(x)),
 )  # fmt: skip
 def test_mistakes_are_found_before_a_folder_is_made(
     runs: Path, arguments: dict[str, Any], kind: type[Exception], said: str
