@@ -150,7 +150,7 @@ def tune(
     Args:
         recipe: where to start from, a TuneRecipe, the name of a shipped one or the path of its TOML file; the other
             arguments override it. Default: `TuneRecipe()`.
-        data: as of `metanas.search`.
+        data: as of `metanas.search`; nothing of the recipe's `data` section holds for it.
         target: of a .csv, the column to be predicted.
         network: a module of your own, from inputs to outputs, without norms that keep statistics; every training begins
             at its weights. Default: the recipe's.
@@ -183,7 +183,8 @@ def tune(
     base = _base(recipe)
     start = base.to_json()
     if data is not None:
-        start["data"]["source"] = str(data) if isinstance(data, str | Path) else None
+        # Splits, targets and wrong labels of a recipe are those of its own data.
+        start["data"] = {"source": str(data) if isinstance(data, str | Path) else None}
     if network is not None:
         start["network"] = {"name": None}
     changes: dict[str, Any] = {"data.target": target, "outer.steps": steps, "seed": seed, "device": device}

@@ -172,7 +172,10 @@ def tune(
         "threads": threads,
     }
     changes |= {path: value for path, value in given.items() if value is not None}
-    whole = read_tuning(override(read_toml(find_tuning(recipe)), changes))
+    base = read_toml(find_tuning(recipe))
+    if data is not None:
+        base["data"] = {}  # splits, target and wrong labels of a recipe are those of its own data
+    whole = read_tuning(override(base, changes))
     if print_recipe:
         print(whole.to_toml(), end="")
         return

@@ -177,3 +177,12 @@ def test_every_trial_failing_is_one_line(commands: Any, tmp_path: Path) -> None:
     job = commands.run(["tune", "decay", *words], tmp_path)
     assert job.code == 1 and job.errors.startswith("error: every trial failed (5 times: ")
     assert len(job.errors.splitlines()) == 1
+
+
+def test_own_data_are_taken_as_they_are(commands: Any, tmp_path: Path) -> None:
+    """Splits and wrong labels of a recipe that ships are those of its own data."""
+    job = commands.run(["tune", "clean", "--data=photos.npz", "--set=data.test=30", "--print-recipe"], tmp_path)
+    printed = read_tuning(tomllib.loads(job.output))
+    assert printed.data.source == "photos.npz" and printed.data.wrong_labels == 0 and printed.data.test == 30
+    own = read_tuning(tomllib.loads(commands.run(["tune", "clean", "--print-recipe"], tmp_path).output))
+    assert own.data.wrong_labels == 0.4
