@@ -16,7 +16,7 @@ Shaban et al. 2019, arXiv:1810.10667 (truncated); Finn, Abbeel, Levine 2017, arX
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,9 +40,11 @@ class Unrolled(Estimator):
         truncate: how many of the last steps are differentiated, >= 1; None: all.
         checkpoint: the most steps whose graph is held at a time, >= 1: the others are computed again when they are
             needed (`checkpointed`), which saves memory and costs time. None: the whole graph.
+        stationary: where the gradient of the *solved* inner problem is wanted: the greatest norm of the last inner
+            gradient at which it counts as converged, > 0. None: the gradient of the steps is what is wanted.
 
     Raises:
-        BilevelError: steps < 0, truncate < 1 or checkpoint < 1.
+        BilevelError: steps < 0, truncate < 1, checkpoint < 1 or stationary <= 0.
 
     >>> from metanas.bilevel import SGD, Bilevel
     >>> loss = lambda theta, outer, batch: ((theta["w"] - outer["target"]) ** 2).sum() / 2
@@ -56,9 +58,12 @@ class Unrolled(Estimator):
     steps: int
     truncate: int | None = None
     checkpoint: int | None = None
+    stationary: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
+        if self.stationary is not None and not self.stationary > 0:
+            raise BilevelError(f"stationary must be > 0 or None, got {self.stationary}")
         if self.truncate is not None and self.truncate < 1:
             raise BilevelError(
                 f"truncate must be >= 1 or None, got {self.truncate}; for no inner derivative use FirstOrder"
@@ -90,10 +95,23 @@ class Unrolled(Estimator):
             problem = replace(problem, start=persists, batch_at=lambda batch, k: batch_at(batch, k + skipped))
         if self.checkpoint is not None and kept > self.checkpoint:
             refuse = _refusal(outer, whole=problem.start is start)
-            return through_checkpoints(
+            h = through_checkpoints(
                 problem, theta, outer, inner_batch, outer_batch, memory, kept, self.checkpoint, refuse
             )
-        return _through(problem, theta, outer, inner_batch, outer_batch, memory, kept, slope, start)
+        else:
+            h = _through(problem, theta, outer, inner_batch, outer_batch, memory, kept, slope, start)
+        if self.stationary is None:
+            return h
+        return h._replace(converged=h.converged & (h.stationarity <= self.stationary))
+
+    def doubts(self, h: Hypergradient) -> str | None:
+        found = super().doubts(h)
+        if found is None and self.stationary is not None and not float(h.stationarity) <= self.stationary:
+            return (
+                f"the inner problem is not solved (its gradient has norm {float(h.stationarity):.1e}, allowed: "
+                f"{self.stationary:.0e}): take more steps"
+            )
+        return found
 
 
 @dataclass(frozen=True)

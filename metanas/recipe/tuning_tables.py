@@ -56,7 +56,7 @@ def make_estimator(outer: OuterRecipe, steps: int) -> Estimator:
         RecipeError: an unknown name, an unknown option, or one that cannot be, with the nearest name.
 
     >>> make_estimator(OuterRecipe(estimator="unrolled", options={"truncate": 5}), 20)
-    Unrolled(steps=20, truncate=5, checkpoint=None)
+    Unrolled(steps=20, truncate=5, checkpoint=None, stationary=None)
     """
     if outer.estimator not in ESTIMATORS:
         raise RecipeError([f"outer.estimator: unknown name {outer.estimator!r}{nearest(outer.estimator, ESTIMATORS)}"])

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from metanas.bilevel import (
     SGD,
@@ -180,3 +181,16 @@ def test_finite_difference_falls_as_epsilon_squared_on_a_smooth_network(rel):
     assert errors[0] > 1e-7
     assert all(3.9 < a / b < 4.1 for a, b in itertools.pairwise(errors))
     assert rel(FiniteDifference(1e-4)(*args).gradient, want) < 1e-8
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 16}, {"truncate": 20}], ids=str)
+def test_an_unroll_that_is_to_solve_the_inner_problem_says_where_it_has_not(quadratic, options):
+    hard, easy = quadratic(spectrum(1e6)), quadratic(spectrum(10))
+    estimator = Unrolled(300, stationary=1e-6, **options)
+    for q, solved in ((hard, False), (easy, True)):
+        zero = tree_map(torch.zeros_like, q.at[0])
+        h = estimator(replace(q.problem, rule=SGD(q.rate)), zero, *q.at[1:])
+        assert bool(h.converged) == solved
+        assert (estimator.doubts(h) is None) == solved
+    assert "take more steps" in Unrolled(1, stationary=1e-9).doubts(h._replace(stationarity=torch.tensor(1.0)))
+    assert Unrolled(300, **options)(replace(hard.problem, rule=SGD(hard.rate)), zero, *hard.at[1:]).converged
