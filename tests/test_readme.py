@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import metanas
-from metanas.api import Result
+from metanas.api import Result, TuneResult
 from metanas.cli.app import app
 
 ROOT = Path(metanas.__file__).parent.parent
@@ -54,11 +54,16 @@ def test_every_target_of_make_exists() -> None:
 
 def test_names_and_arguments_exist() -> None:
     known = {field.name for field in fields(Result)} | set(dir(Result))
+    tuned = {field.name for field in fields(TuneResult)} | set(dir(TuneResult))
     for node in (node for tree in PYTHON for node in ast.walk(tree)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            allowed = {"metanas": set(metanas.__all__), "result": known}.get(node.value.id)
+            allowed = {"metanas": set(metanas.__all__), "result": known, "tuned": tuned}.get(node.value.id)
             assert allowed is None or node.attr in allowed, ast.unparse(node)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("metanas.search", "metanas.export"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "metanas.search",
+            "metanas.tune",
+            "metanas.export",
+        ):
             inspect.signature(getattr(metanas, node.func.attr)).bind(
                 *node.args, **{word.arg: word.value for word in node.keywords if word.arg}
             )

@@ -575,7 +575,9 @@ def test_other_data_and_missing_objects_are_refused() -> None:
     assert "was started with your own network, estimator, losses, metric, parts, data; hand it" in refusal()
     assert "the data are not those of runs/first: fingerprint was " in refusal(**{**handed, "data": arrays(1)})
     other = {**handed, "estimator": Unrolled(3)}
-    assert "handed.estimator was Unrolled(steps=2, truncate=None, checkpoint=None, stationary=None), is " in refusal(**other)
+    assert "handed.estimator was Unrolled(steps=2, truncate=None, checkpoint=None, stationary=None), is " in refusal(
+        **other
+    )
     result = metanas.resume("first", **handed)
     shutil.rmtree("runs/first")
     whole = quick(data=data, learn=[pull()], **{**objects, "network": small()}, run="first")
