@@ -244,8 +244,12 @@ def _one(
     from optuna.trial import TrialState
 
     plan, trial = recipe.choose, _asked(study, recipe.choose)
-    values = _suggested(trial, plan, study.study_name)
-    trial.set_user_attr("values", values)
+    try:
+        values = _suggested(trial, plan, study.study_name)
+        trial.set_user_attr("values", values)
+    except MetanasError:  # the study has other values: a trial that was asked for would stay there, as if at work
+        study.tell(trial, state=TrialState.FAIL)
+        raise
     reason, value, state = None, math.nan, TrialState.FAIL
     try:
         changes = {**values, "outer.steps": plan.steps or recipe.outer.steps, "choose": {}}

@@ -45,6 +45,7 @@ class TuneResult:
     learned:      the outer variables by name, as they were learned: {"decay.log": tensor, ...}
     shown:        the same in natural units, a few numbers; `shown_at_start` before it began
     chosen:       what Optuna chose, by path of the recipe
+    tune_seconds: of the trials and the tuning; train_seconds: of the trainings from scratch
     test_score:   of a network that was trained with what was learned; `start_score`: with the values at the start
     network:      that network, in evaluation mode; None where a module was handed over and was not handed over again
     wrong_labels: how well wrong labels were found, where the recipe put some in
@@ -168,7 +169,8 @@ def tune(
         and that network.
 
     Raises:
-        RecipeError, SpaceError, DataError, BilevelError, RunError: before any training, in one line.
+        RecipeError, SpaceError, DataError, BilevelError, RunError: before any training, in one line. Of the outer
+            variables of your own parts, those that the estimator cannot see are refused at the first step.
         InterruptedSearchError: Ctrl-C or SIGTERM; a checkpoint was written, `resume` goes on.
         DivergedError: too many hypergradients were not finite, or every trial of Optuna's failed.
 

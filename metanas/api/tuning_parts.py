@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from metanas.api.documents import HANDED_FACTS, facts_of, space_identity
 from metanas.api.parts import Metric, describe, name_of
-from metanas.bilevel import Bilevel, Estimator, Tree
+from metanas.bilevel import Bilevel, Estimator, Implicit, Tree
 from metanas.data import Data, Split, Task
 from metanas.data.seeds import seeded
 from metanas.errors import RecipeError, ShapeError
@@ -138,6 +138,10 @@ class TuneParts:
             ShapeError: a network that does not take the data.
         """
         check_precision(self.recipe.precision, self.device, self.estimator)
+        pacing = [part.name for part in self.parts() if part.lr is not None]
+        if pacing and isinstance(self.estimator, Implicit):
+            kind = type(self.estimator).__name__
+            raise RecipeError([f"learn: {kind} looks at the losses alone, which {pacing[0]} is not in; take Unrolled"])
         network = self.network("shape")
         kept = [name for name, module in network.named_modules() if getattr(module, "track_running_stats", False)]
         if kept:

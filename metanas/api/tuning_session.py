@@ -45,10 +45,10 @@ class TuneSession:
         self.parts = parts  # with what was chosen
         self.chosen: dict[str, Any] = {}
         self.learned: Tree = None
-        self.tune_seconds, self.place = 0.0, 0
+        self.tune_seconds, self.place, self.begun = 0.0, 0, 0.0
         self.done: list[dict[str, Any]] = []
         self.weights: dict[str, Tensor] | None = None
-        self.last: TuneStep | None = None
+        self.spent = 0.0  # seconds of the training at hand, before the run was resumed
 
     def run(self, tree: dict[str, Any] | None) -> dict[str, Any]:
         """Works to the end; gives the result's data. Arguments and errors as of `Session.run`."""
@@ -66,6 +66,7 @@ class TuneSession:
         self.learned = self._rebuilt(tree["learned"])
         self.tune_seconds, self.place = tree["tune_seconds"], tree["place"]
         self.done, self.weights = list(tree["done"]), tree["weights"]
+        self.spent = tree.get("training_seconds", 0.0)
         return self._train(tree["training"])
 
     def _choose(self) -> None:
@@ -101,13 +102,12 @@ class TuneSession:
             self.recorder.pause_point(step.step, lambda: self._tuning_tree(tuning))
         self.learned = on_cpu(tuning.outer)
         self.tune_seconds, self.place = self.recorder.log.elapsed, tuning.step + 1
-        doubts = self._doubts()
+        doubts = tuning.doubts()
         if doubts:
-            self.recorder.say(doubts, "warning")
+            self.recorder.say(f"the last hypergradient: {doubts}", "warning")
         self.recorder.checkpoint(self.place, self._tree(None))
 
     def _record(self, step: TuneStep) -> None:
-        self.last = step
         self.recorder.log.write(
             "step",
             step=step.step,
@@ -124,15 +124,6 @@ class TuneSession:
             learned=dict(step.learned),
         )
 
-    def _doubts(self) -> str | None:
-        """What speaks against the last hypergradient, in words."""
-        step = self.last
-        if step is None or bool(step.converged):
-            return None
-        return f"the last hypergradient had not converged (residual {float(step.residual):.1e}, stationarity " + (
-            f"{float(step.stationarity):.1e}, least curvature {float(step.curvature):.1e}): what was learned may be off"
-        )
-
     def _tuning_tree(self, tuning: Tuning) -> dict[str, Any]:
         return {"phase": "tune", "chosen": self.chosen, "tuning": tuning.state()}
 
@@ -146,6 +137,7 @@ class TuneSession:
             "done": self.done,
             "weights": self.weights,
             "training": training,
+            "training_seconds": 0.0 if training is None else self.recorder.log.elapsed - self.begun + self.spent,
         }
 
     def _rebuilt(self, saved: dict[str, Tensor]) -> Tree:
@@ -161,12 +153,12 @@ class TuneSession:
     def _train(self, state: dict[str, Any] | None) -> dict[str, Any]:
         for name in CONTENDERS[len(self.done) :]:
             self._train_one(name, state)
-            state = None
+            state, self.spent = None, 0.0
             self.recorder.checkpoint(self.place, self._tree(None))
         return self._result()
 
     def _train_one(self, name: str, state: dict[str, Any] | None) -> None:
-        parts, started = self.parts, self.recorder.log.elapsed
+        parts, self.begun = self.parts, self.recorder.log.elapsed
         outer = self.learned if name == "learned" else self._start()
         outer = tree_unflatten([x.to(parts.device) for x in tree_leaves(outer)], tree_structure(outer))
         training = parts.retraining(outer)
@@ -202,7 +194,7 @@ class TuneSession:
                 "test_loss": tested.loss,
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "multiply_adds": None,
-                "seconds": self.recorder.log.elapsed - started,
+                "seconds": self.recorder.log.elapsed - self.begun + self.spent,
             }
         )
         self.recorder.log.write("network", **row)

@@ -88,8 +88,9 @@ class Estimator(ABC):
         Raises:
             BilevelError: the problem has no inner loss and the estimator needs one, a loss is not a 0-d floating
                 tensor, a leaf is not a floating tensor, there is no outer variable, the rule or the start changes the
-                shape or the dtype of theta, or an outer variable is read by nothing that the estimator looks at. Where
-                `strict`: the estimator's `doubts`.
+                shape or the dtype of theta, or an outer variable is read by nothing that the estimator looks at (where
+                it takes a reverse pass: forward mode and evolution strategies cannot tell). Where `strict`: the
+                estimator's `doubts`.
         """
         theta, outer, memory, carry = detach((theta, outer, memory, carry))
         _check_leaves("theta", theta)

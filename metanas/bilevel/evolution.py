@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_map
 from metanas.bilevel.estimator import Estimator, Hypergradient, sound, unmeasured
 from metanas.bilevel.gradients import held_slope
 from metanas.bilevel.problem import Bilevel, descend, persists
-from metanas.bilevel.trees import Tree, add, axpy, norm, zeros
+from metanas.bilevel.trees import Tree, add, axpy, finite, norm, zeros
 from metanas.errors import BilevelError
 
 
@@ -43,7 +43,8 @@ class EvolutionStrategies(Estimator):
         samples: pairs, >= 2.
         sigma: how far the outer variables are shaken, > 0, in their own units.
         persistent: go on from call to call; hand the result's `carry` to the next call (`solve` does).
-        horizon: inner steps after which persistent particles start anew, >= steps; None: never.
+        horizon: inner steps after which persistent particles start anew, >= steps; None: never. They also do where
+            one is not finite.
         chunk: how many pairs go at a time, >= 1, where memory is short; None: all.
 
     Raises:
@@ -137,11 +138,12 @@ class EvolutionStrategies(Estimator):
         fresh = tree_map(lambda x: x.expand(2, self.samples, *x.shape), fresh)
         taken = torch.zeros((), dtype=torch.long, device=self._device(outer))
         stood, summed, taken = (fresh, zeros(noise), taken) if carry == () else carry
+        over = ~finite((stood, summed))  # one particle that is not would spoil every estimate to come
         if self.horizon is not None:
-            over = taken + self.steps > self.horizon
-            stood = tree_map(lambda new, old: torch.where(over, new, old), fresh, stood)
-            summed = tree_map(lambda x: torch.where(over, 0.0, x), summed)
-            taken = torch.where(over, 0, taken)
+            over = over | (taken + self.steps > self.horizon)
+        stood = tree_map(lambda new, old: torch.where(over, new, old), fresh, stood)
+        summed = tree_map(lambda x: torch.where(over, 0.0, x), summed)
+        taken = torch.where(over, 0, taken)
         summed, walk = add(summed, noise), replace(problem, start=persists)
         steps = tree_map(lambda e: self.sigma * e, noise)  # each in its own dtype, which sigma as a tensor might not be
 

@@ -25,11 +25,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from metanas.bilevel.estimator import Estimator, Hypergradient, sound, unmeasured
 from metanas.bilevel.gradients import gradient_of, held_slope
 from metanas.bilevel.problem import Bilevel, descend, persists
+from metanas.bilevel.reading import refuse_marked
 from metanas.bilevel.trees import Tree, add, axpy, dot, norm
 from metanas.errors import BilevelError
 
@@ -88,12 +89,18 @@ class FiniteDifference(Estimator):
         def valued(x: tuple[Tree, Tree]) -> tuple[Tensor, tuple[()]]:
             return problem.outer_loss(x[0], x[1], outer_batch), ()
 
-        (v, direct), loss, _ = gradient_of(valued, (ahead, outer))
+        read: list[list[bool]] = []  # by each of the gradients below, whether it does not read the outer variables
+        count = len(tree_leaves(outer))
+
+        def note(marks: list[bool]) -> None:
+            read.append(marks[-count:])
+
+        (v, direct), loss, _ = gradient_of(valued, (ahead, outer), unread=note)
 
         def stepped(x: tuple[Tree, Tree]) -> tuple[Tensor, tuple[()]]:  # v . rule(start, g): its slopes in g and outer
             return dot(v, rule(start(x[1]), memory, x[0], x[1])[0]), ()
 
-        (u, ruled), _, _ = gradient_of(stepped, (inner, outer))
+        (u, ruled), _, _ = gradient_of(stepped, (inner, outer), unread=note)
         size = norm(u)
         epsilon = self.epsilon / torch.where(size > 0, size, torch.ones_like(size))
 
@@ -101,9 +108,12 @@ class FiniteDifference(Estimator):
             def moved(outer: Tree) -> tuple[Tensor, tuple[()]]:
                 return inner_loss(axpy(sign * epsilon, u, start(outer)), outer, batch), ()
 
-            return gradient_of(moved, outer)[0]
+            return gradient_of(moved, outer, unread=note)[0]
 
         mixed = tree_map(lambda plus, minus: (plus - minus) / (2 * epsilon), side(+1), side(-1))
+        if read:  # autograd could tell
+            unread = [all(marks) for marks in zip(*read, strict=True)]
+            refuse_marked(outer, unread, "neither the losses nor the start nor the rule depend on it")
         gradient = add(add(direct, ruled), mixed)
         return Hypergradient(
             gradient=gradient,

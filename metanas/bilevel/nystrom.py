@@ -27,8 +27,9 @@ from metanas.errors import BilevelError
 class Nystrom(Implicit):
     """The hypergradient with the inverse of a sketched Hessian: `rank` products, whatever its condition.
 
-    The sketch is drawn, so the call needs a `generator`. `curvature` is the least Ritz value of the sketch; below zero
-    H is not positive definite. `residual` is that of H itself, so damping and what the sketch left out show in it.
+    The sketch is drawn, so the call needs a `generator`; on a GPU its factorisations make the host wait. `curvature` is
+    the least Ritz value of the sketch; below zero H is not positive definite. `residual` is that of H itself, so that
+    damping and what the sketch left out show in it.
 
     Args:
         rank: columns of the sketch, >= 1; more than theta has numbers are as many as it has.
@@ -62,10 +63,12 @@ class Nystrom(Implicit):
         if generator is None:
             raise BilevelError("Nystrom draws a sketch: hand it a generator=torch.Generator().manual_seed(...)")
         flat, back = ravel(v)
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # no factorisation knows half precision
         rank = min(self.rank, len(flat))
         drawn = torch.randn(len(flat), rank, dtype=flat.dtype, device=generator.device, generator=generator)
         sketch = torch.linalg.qr(drawn.to(flat.device)).Q  # (n, rank)
-        image = torch.stack([ravel(product(back(column)))[0] for column in sketch.unbind(1)], 1)  # H S, (n, rank)
+        image = torch.stack([ravel(product(back(column)))[0].to(flat.dtype) for column in sketch.unbind(1)], 1)
+        # H S, (n, rank)
         sound = torch.isfinite(image).all()  # a factorisation raises at what is not
         image = torch.where(sound, image, 0.0)
         core = sketch.T @ image

@@ -123,6 +123,7 @@ class Tuning:
         self.adopt = adopt(self.theta, rule=None if restart else problem.rule)
         self.generator = torch.Generator()
         self.carry: Tree = ()
+        self.last: Hypergradient | None = None  # its numbers
         self.step = 0
         self.skipped = torch.zeros((), dtype=torch.long, device=data.device)  # before the state was restored
         self.lost = 0
@@ -157,6 +158,7 @@ class Tuning:
         for h in solving:
             self.step += 1
             self.carry = h.carry
+            self.last = h._replace(theta=(), memory=(), carry=())
             report = self.outer_step.report
             self._give_up_if_lost(h, bool(torch.isfinite(report.gradient_norm)))
             yield TuneStep(
@@ -200,6 +202,10 @@ class Tuning:
         ]
         positions, noise = (torch.stack(column) for column in zip(*rows, strict=True))
         return split.inputs, split.targets, positions, noise
+
+    def doubts(self) -> str | None:
+        """What speaks against the last hypergradient, in words; None where nothing does, or there was none."""
+        return None if self.last is None or bool(self.last.converged) else self.estimator.doubts(self.last)
 
     def _give_up_if_lost(self, h: Hypergradient, finite: bool) -> None:
         self.lost = 0 if finite else self.lost + 1

@@ -156,6 +156,11 @@ def _contradictions_in_tuning(recipe: TuneRecipe, more: Sequence[str]) -> Iterat
         yield "inner.nesterov: goes with sgd and a momentum > 0"
     if recipe.data.augment:
         yield "data.augment: goes with searches; here augmentation is learned: learn.augmentation"
+    unseen = [name for name in learn.names if name != "rate"]
+    if unseen and outer.estimator == "first_order":
+        yield f"outer.estimator: first_order does not look into the inner loss: no {', '.join(unseen)}; take unrolled"
+    if inner.steps == 0 and outer.estimator in ("evolution", "first_order", "forward", "unrolled"):
+        yield f"inner.steps: {outer.estimator} sees what the inner steps do; take at least 1, got 0"
     if learn.rate is not None and outer.estimator in ("conjugate_gradient", "neumann", "nystrom", "t1t2"):
         yield f"learn.rate: {outer.estimator} looks at the losses alone, which no rate is in; take unrolled or forward"
     if outer.estimator == "finite_difference" and inner.steps != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -63,15 +63,29 @@ def make_estimator(outer: OuterRecipe, steps: int) -> Estimator:
     make = ESTIMATORS[outer.estimator]
     fields = {f.name for f in dataclasses.fields(make(steps if steps else 1))} - {"inner_steps"}  # type: ignore[arg-type]
     fields -= {"steps"} if outer.estimator != "conjugate_gradient" else set()
+    wrong = list(_wrong_kinds(make(steps if steps else 1), outer))
     unknown = [key for key in outer.options if key not in fields]
     if unknown:
         raise RecipeError(
             [f"outer.options.{key}: {outer.estimator} has no such option{nearest(key, fields)}" for key in unknown]
         )
+    if wrong:
+        raise RecipeError(wrong)
     try:
         return make(steps, **outer.options)
     except (BilevelError, TypeError) as error:
         raise RecipeError([f"outer: {outer.estimator} cannot be with {dict(outer.options)}: {error}"]) from None
+
+
+def _wrong_kinds(plain: Estimator, outer: OuterRecipe) -> Iterator[str]:
+    """A line for each option whose value is of another kind than its field ("int", "float | None", ...)."""
+    kinds = {f.name: str(f.type).split(" | ") for f in dataclasses.fields(plain)}  # type: ignore[arg-type]
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    for key, value in outer.options.items():
+        allowed = [kind for kind in kinds.get(key, []) if kind in words]
+        given = type(value).__name__
+        if allowed and given not in allowed and not (given == "int" and "float" in allowed):
+            yield f"outer.options.{key}: should be {' or '.join(words[k] for k in allowed)}, got {value!r}"
 
 
 def make_rule(inner: InnerRecipe) -> SGD | Adam:

@@ -210,11 +210,11 @@ def test_a_regression() -> None:
 
 def test_arguments_override_the_recipe() -> None:
     recipe = read_tuning({"outer": {"steps": 9, "lr": 0.5}, "learn": {"decay": {"per": "all", "start": 0.01}}})
-    result = quick(recipe, learn=["decay"], steps=2, seed=7, estimator="first_order", settings={"inner.lr": 0.2,
+    result = quick(recipe, learn=["decay"], steps=2, seed=7, estimator="t1t2", settings={"inner.lr": 0.2,
         "learn.rate.per": "all", "outer.steps": 3})  # fmt: skip
     document = json.loads((result.run / "recipe.json").read_text())
     found = read_tuning(document["recipe"])
-    assert (found.outer.steps, found.outer.lr, found.outer.estimator, found.seed) == (2, 0.5, "first_order", 7)
+    assert (found.outer.steps, found.outer.lr, found.outer.estimator, found.seed) == (2, 0.5, "t1t2", 7)
     assert found.inner.lr == 0.2 and found.learn.decay.per == "all" and found.learn.decay.start == 0.01
     assert result.run.name == "tune-digits-1"
 
@@ -575,9 +575,7 @@ def test_other_data_and_missing_objects_are_refused() -> None:
     assert "was started with your own network, estimator, losses, metric, parts, data; hand it" in refusal()
     assert "the data are not those of runs/first: fingerprint was " in refusal(**{**handed, "data": arrays(1)})
     other = {**handed, "estimator": Unrolled(3)}
-    assert "handed.estimator was Unrolled(steps=2, truncate=None, checkpoint=None, stationary=None), is " in refusal(
-        **other
-    )
+    assert "handed.estimator was Unrolled(steps=2, truncate=None, " in refusal(**other)
     result = metanas.resume("first", **handed)
     shutil.rmtree("runs/first")
     whole = quick(data=data, learn=[pull()], **{**objects, "network": small()}, run="first")

@@ -246,3 +246,10 @@ def test_a_loss_without_a_forward_derivative_is_refused_in_words():
     assert "\n" not in str(caught.value)
     with pytest.raises(RuntimeError, match="must match the size"):  # another error is not dressed up
         ForwardMode(2)(Bilevel(lambda t, o, b: (t["w"] * torch.ones(3)).sum(), GOOD), THETA, OUTER, None, None)
+
+
+def test_a_finite_difference_refuses_what_nothing_reads():
+    with pytest.raises(BilevelError, match=r"outer\['z'\] is not read: neither the losses nor the start nor the rule"):
+        FiniteDifference()(Bilevel(GOOD, GOOD), THETA, {**OUTER, "z": torch.ones(1)}, None, None)
+    ruled = Bilevel(GOOD, GOOD, rule=SGD(lr=lambda outer: outer["z"]))
+    assert FiniteDifference()(ruled, THETA, {**OUTER, "z": torch.tensor(0.1)}, None, None).gradient["z"] != 0

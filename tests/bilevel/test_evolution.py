@@ -146,3 +146,16 @@ def test_one_noise_for_all_tasks_under_vmap_and_a_fresh_one_for_each_in_the_loop
 def test_numbers_out_of_range_are_refused(make, words):
     with pytest.raises(BilevelError, match=words):
         make()
+
+
+def test_persistent_particles_that_are_not_finite_start_anew():
+    """One of them would spoil every estimate to come."""
+    loss = lambda theta, outer, batch: ((theta["w"] - outer["to"]) ** 2).sum() / 2  # noqa: E731
+    problem = Bilevel(loss, loss, rule=SGD(0.5))
+    at = {"w": torch.zeros(2)}, {"to": torch.ones(2)}, None, None
+    estimator = EvolutionStrategies(2, 8, persistent=True)
+    fresh = estimator(problem, *at, generator=torch.Generator().manual_seed(1))
+    spoilt = tree_map(lambda x: x.clone(), fresh.carry)
+    spoilt[0][0]["w"][0, 3] = float("nan")
+    again = estimator(problem, *at, carry=spoilt, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(again.gradient["to"], fresh.gradient["to"]) and again.converged

@@ -262,7 +262,10 @@ def test_the_types_behind_the_names() -> None:
         ({"estimator": "neumann", "options": {"inner_steps": 3}}, "outer.options.inner_steps: neumann has no such"),
         ({"options": {"truncate": 0}}, "outer: unrolled cannot be with {'truncate': 0}: truncate must be >= 1"),
         ({"estimator": "t1t2", "options": {"terms": 3}}, "outer: t1t2 cannot be with {'terms': 3}"),
-        ({"options": {"truncate": "x"}}, "outer: unrolled cannot be with {'truncate': 'x'}"),
+        ({"options": {"truncate": "x"}}, "outer.options.truncate: should be a whole number, got 'x'"),
+        ({"options": {"checkpoint": 1.5}}, "outer.options.checkpoint: should be a whole number, got 1.5"),
+        ({"estimator": "evolution", "options": {"persistent": "no"}}, "outer.options.persistent: should be true"),
+        ({"estimator": "neumann", "options": {"lr": True}}, "outer.options.lr: should be a number, got True"),
     ],
     ids=str,
 )
@@ -299,3 +302,12 @@ def test_a_rate_for_each_step_has_as_many_as_the_training() -> None:
     recipe = read_tuning({"learn": {"rate": {"per": "step"}}, "inner": {"restart": True, "steps": 7, "lr": 0.5}})
     (part,) = make_parts(recipe, data, {"weight": torch.zeros(2, 3)})
     torch.testing.assert_close(part.start["log"].exp(), torch.full((7,), 0.5))
+
+
+def test_what_an_estimator_cannot_see_is_found_in_the_recipe() -> None:
+    """It would stay where it started, and be reported as learned."""
+    with pytest.raises(RecipeError, match="first_order does not look into the inner loss: no decay; take unrolled"):
+        read_tuning({"learn": {"decay": {}, "rate": {}}, "outer": {"estimator": "first_order"}})
+    assert read_tuning({"learn": {"rate": {}}, "outer": {"estimator": "first_order"}}).learn.names == ("rate",)
+    with pytest.raises(RecipeError, match=r"inner\.steps: evolution sees what the inner steps do"):
+        read_tuning({"learn": {"decay": {}}, "inner": {"steps": 0}, "outer": {"estimator": "evolution"}})
