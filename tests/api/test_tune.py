@@ -210,11 +210,11 @@ def test_a_regression() -> None:
 
 def test_arguments_override_the_recipe() -> None:
     recipe = read_tuning({"outer": {"steps": 9, "lr": 0.5}, "learn": {"decay": {"per": "all", "start": 0.01}}})
-    result = quick(recipe, learn=["decay"], steps=2, seed=7, estimator="t1t2", settings={"inner.lr": 0.2,
+    result = quick(recipe, learn=["decay"], steps=2, seed=7, estimator="forward", settings={"inner.lr": 0.2,
         "learn.rate.per": "all", "outer.steps": 3})  # fmt: skip
     document = json.loads((result.run / "recipe.json").read_text())
     found = read_tuning(document["recipe"])
-    assert (found.outer.steps, found.outer.lr, found.outer.estimator, found.seed) == (2, 0.5, "t1t2", 7)
+    assert (found.outer.steps, found.outer.lr, found.outer.estimator, found.seed) == (2, 0.5, "forward", 7)
     assert found.inner.lr == 0.2 and found.learn.decay.per == "all" and found.learn.decay.start == 0.01
     assert result.run.name == "tune-digits-1"
 
