@@ -111,9 +111,7 @@ class FiniteDifference(Estimator):
             return gradient_of(moved, outer, unread=note)[0]
 
         mixed = tree_map(lambda plus, minus: (plus - minus) / (2 * epsilon), side(+1), side(-1))
-        if read:  # autograd could tell
-            unread = [all(marks) for marks in zip(*read, strict=True)]
-            refuse_marked(outer, unread, "neither the losses nor the start nor the rule depend on it")
+        _refuse_unread(outer, read)
         gradient = add(add(direct, ruled), mixed)
         return Hypergradient(
             gradient=gradient,
@@ -125,3 +123,10 @@ class FiniteDifference(Estimator):
             theta=ahead,
             memory=after,
         )
+
+
+def _refuse_unread(outer: Tree, read: list[list[bool]]) -> None:
+    """Raises where none of the gradients reads an outer variable; `read` is empty where autograd could not tell."""
+    if read:
+        unread = [all(marks) for marks in zip(*read, strict=True)]
+        refuse_marked(outer, unread, "neither the losses nor the start nor the rule depend on it")
