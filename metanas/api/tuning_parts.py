@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from metanas.api.documents import HANDED_FACTS, facts_of, space_identity
+from metanas.api.documents import FREE, HANDED_FACTS, facts_of, space_identity
 from metanas.api.parts import Metric, describe, name_of
 from metanas.bilevel import Bilevel, Estimator, Implicit, Tree
 from metanas.data import Data, Split, Task
@@ -238,10 +238,9 @@ class TuneParts:
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run, as plain data for a checkpoint."""
-        free = ("device", "threads", "checkpoint_seconds")
         facts = facts_of(self.data)
         return {
-            **{name: value for name, value in self.recipe.to_json().items() if name not in free},
+            **{name: value for name, value in self.recipe.to_json().items() if name not in FREE},
             "space.json": None if self.space is None else space_identity(self.space),
             "data handed over": {k: facts[k] for k in HANDED_FACTS},
             "handed": self.handed.described(),

@@ -61,9 +61,10 @@ def make_estimator(outer: OuterRecipe, steps: int) -> Estimator:
     if outer.estimator not in ESTIMATORS:
         raise RecipeError([f"outer.estimator: unknown name {outer.estimator!r}{nearest(outer.estimator, ESTIMATORS)}"])
     make = ESTIMATORS[outer.estimator]
-    fields = {f.name for f in dataclasses.fields(make(steps if steps else 1))} - {"inner_steps"}  # type: ignore[arg-type]
+    # Every estimator of the table is a dataclass, which its type `Estimator` does not say.
+    fields = {f.name for f in dataclasses.fields(make(steps or 1))} - {"inner_steps"}  # type: ignore[arg-type]
     fields -= {"steps"} if outer.estimator != "conjugate_gradient" else set()
-    wrong = list(_wrong_kinds(make(steps if steps else 1), outer))
+    wrong = list(_wrong_kinds(make(steps or 1), outer))
     unknown = [key for key in outer.options if key not in fields]
     if unknown:
         raise RecipeError(
@@ -79,6 +80,7 @@ def make_estimator(outer: OuterRecipe, steps: int) -> Estimator:
 
 def _wrong_kinds(plain: Estimator, outer: OuterRecipe) -> Iterator[str]:
     """A line for each option whose value is of another kind than its field ("int", "float | None", ...)."""
+    # a dataclass, as above
     kinds = {f.name: str(f.type).split(" | ") for f in dataclasses.fields(plain)}  # type: ignore[arg-type]
     words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
     for key, value in outer.options.items():

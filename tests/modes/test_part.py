@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from metanas.bilevel import SGD, Tasks, Unrolled
 from metanas.errors import BilevelError
-from metanas.modes import Part, assemble
+from metanas.loop import tuning
+from metanas.modes import Part, assemble, part
 from metanas.modes.augmentations import COLUMNS, augmentation
 from metanas.modes.decays import decay
 from metanas.modes.losses import label_smoothing, learned_loss
@@ -166,3 +167,8 @@ def test_what_cannot_be_assembled_is_refused(parts, message):
     with pytest.raises(BilevelError) as caught:
         assemble(network(), parts, rule=RULE)
     assert str(caught.value) == message
+
+
+def test_the_noise_of_a_batch_is_as_wide_as_the_loop_draws_it() -> None:
+    """The rooms are neighbours, so neither can take the number from the other."""
+    assert tuning.NOISE == part.NOISE
