@@ -1,7 +1,23 @@
 """Modes: short functions that return a `Bilevel`."""
 
+from metanas.modes.adapting import Structure as Structure
+from metanas.modes.adapting import adapting as adapting
+from metanas.modes.adapting import anil as anil
+from metanas.modes.adapting import fomaml as fomaml
+from metanas.modes.adapting import imaml as imaml
+from metanas.modes.adapting import maml as maml
+from metanas.modes.adapting import meta_sgd as meta_sgd
+from metanas.modes.adapting import reptile as reptile
+from metanas.modes.adapting import softmax_structure as softmax_structure
 from metanas.modes.augmentations import augmentation as augmentation
 from metanas.modes.decays import decay as decay
+from metanas.modes.episodic import Episodic as Episodic
+from metanas.modes.few_shot import FewShot as FewShot
+from metanas.modes.few_shot import Queries as Queries
+from metanas.modes.few_shot import Support as Support
+from metanas.modes.few_shot import adapt as adapt
+from metanas.modes.few_shot import answer as answer
+from metanas.modes.few_shot import one_hot as one_hot
 from metanas.modes.hypernetworks import Hypernetwork as Hypernetwork
 from metanas.modes.hypernetworks import hypernetwork as hypernetwork
 from metanas.modes.losses import label_smoothing as label_smoothing
@@ -13,6 +29,7 @@ from metanas.modes.meta_parameter import cross_entropies as cross_entropies
 from metanas.modes.meta_parameter import meta_parameter as meta_parameter
 from metanas.modes.part import Part as Part
 from metanas.modes.part import assemble as assemble
+from metanas.modes.prototypes import prototypical as prototypical
 from metanas.modes.rates import rate as rate
 from metanas.modes.stateless import Stateless as Stateless
 from metanas.modes.weights import example_weights as example_weights
