@@ -7,10 +7,12 @@ skewed, binary or bounded, 2 to 10 of which matter, and noise that leaves a shar
 explain. One family is held out: neither the meta-learner nor the choice of the baselines' settings knows it.
 
     base learner    10 -> 32 -> 32 -> 1 (SiLU) beside a linear path, fitted to the 100 standardised rows with momentum
-    meta            learned through those steps (`Tasks(Unrolled)`): their start, a rate for each coordinate times one
-                    for each step, a decay for each tensor, and the power p of the inner loss mse^p / p: at p = 1 the
-                    mean square, towards 0 the log-likelihood with the noise fitted too, so that noisy tables are fitted
-                    less. The linear path starts at ridge regression with a learned penalty (closed-form starts:
+    meta            where that training starts is a function of the table, learned through ten steps of the training
+                    (`Tasks(Unrolled)`) along with a rate for each coordinate, one for each step, and decays. A small
+                    network reads the rows, in whatever order rows and columns stand (exchangeable layers: Hartford et
+                    al. 2018, arXiv:1803.02879), and says how the learned first layers are scaled and shifted for each
+                    column, how far each column and each hidden unit is trusted, and how fast to train. The outputs
+                    then start at ridge regression with those penalties (closed-form solvers in a meta-learner:
                     Bertinetto et al. 2019, arXiv:1805.08136)
     scratch         the same network from its usual random start. Optimiser, loss, rate, decay, scale of the start and
                     steps (the best fixed number; or early stopping on 20 of the 100 rows, then a training on all of
@@ -46,11 +48,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from metanas.bilevel import SGD, Bilevel, FirstOrder, Tasks, Tree, Unrolled, per_step, restart, solve, torch_step
 
-ROWS, COLUMNS, HIDDEN, STEPS = 100, 10, 32, 20
+ROWS, COLUMNS, HIDDEN, STEPS = 100, 10, 32, 10
+WIDTH, LAYERS, ABOUT = 24, 2, 32
+"""Of the network that reads a table: its cells' features and layers, and the features of a column or a table."""
 EACH = 5
 """Tables of each seen family in one outer step; twice as many linear ones, since few real tables are far from it."""
 STOPS = (3, 5, 7, 10, 14, 20, 28, 40, 56, 80, 113, 160, 226, 320, 452)  # steps of a training from scratch
-LATE = (100_000, 210_000, 310_000)  # seeds: tables of tuning, tables of the report, draws of diabetes
+LATE = (100_000, 240_000, 340_000)  # seeds: tables of tuning, tables of the report, draws of diabetes
 
 Rows = tuple[Tensor, Tensor]  # inputs (tables, rows, COLUMNS) and targets (tables, rows), or those of one table
 
@@ -174,55 +178,116 @@ def mean_square(theta: Tree, outer: Tree, batch: Rows) -> Tensor:
 
 
 def inner_loss(theta: Tree, outer: Tree, batch: Rows) -> Tensor:
-    power = outer["power"].exp()
-    return (mean_square(theta, outer, batch) + 1e-3) ** power / power
+    """The logarithm hardly bends below 1; far above it holds a training that diverges, whose gradient would be nan."""
+    return theta["pace"].exp() * mean_square(theta, outer, batch).log1p()
 
 
 def ridge(rows: Rows, penalty: Tensor | float) -> Tensor:
-    """Weights (..., COLUMNS) of ridge regression: of the mean square plus `penalty` (...) times theirs."""
+    """Weights (..., features) of ridge regression: of the mean square plus `penalty`, one or one each, times theirs."""
     x, y = rows
-    gram = x.mT @ x / x.shape[-2] + torch.as_tensor(penalty)[..., None, None] * torch.eye(COLUMNS)
-    return torch.linalg.solve(gram, (x.mT @ y[..., None])[..., 0] / x.shape[-2])
+    each = torch.as_tensor(penalty).expand(x.shape[-1])
+    return torch.linalg.solve(x.mT @ x / x.shape[-2] + torch.diag(each), (x.mT @ y[..., None])[..., 0] / x.shape[-2])
+
+
+def affine(weights: Tree, x: Tensor) -> Tensor:
+    return x @ weights["w"].T + weights["b"]
+
+
+def bounded(x: Tensor, most: float) -> Tensor:
+    """x where it is small, between -most and most everywhere: no table may start a training that diverges."""
+    return most * torch.tanh(x / most)
+
+
+def read(weights: Tree, x: Tensor, y: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
+    """What there is to say of each column (COLUMNS, ABOUT) and of the table (ABOUT,)."""
+    rest = y - x @ linear
+    seen = torch.stack(
+        [x, *(v[:, None].expand_as(x) for v in (y, rest)), x * linear, x * y[:, None], x * rest[:, None]], 2
+    )
+    cells = F.silu(affine(weights["cells"], seen.clamp(-4, 4)))  # (rows, COLUMNS, WIDTH)
+    for layer in weights["layers"]:
+        around = affine(layer["column"], cells.mean(0)) + affine(layer["row"], cells.mean(1))[:, None]
+        cells = cells + F.silu(affine(layer["cell"], cells) + around)
+    spread = (cells.var(0) + 1e-6).sqrt()
+    columns = F.silu(affine(weights["pool"], torch.cat([cells.mean(0), spread, linear[:, None]], 1)))
+    alike = x.T @ x / len(x) @ columns / 3
+    around = torch.cat([columns, columns.mean(0).expand_as(columns), alike], 1)
+    columns = columns + F.silu(affine(weights["among"], around))
+    return columns, F.silu(affine(weights["table"], torch.cat([columns.mean(0), columns.amax(0)])))
 
 
 def start(theta: Tree, outer: Tree, batch: Rows) -> Tree:
-    """The learned start; its linear path begins at ridge regression, whose penalty is a learned power of the noise."""
-    first, level, slope = outer["ridge"]
-    noise = (batch[1] - batch[0] @ ridge(batch, first.exp())).square().mean().clamp(0.01, 0.99)
-    return {**outer["theta0"], "skip": ridge(batch, (level + slope * (noise / (1 - noise)).log()).exp())}
+    """Hidden layers for this table, and ridge regression on them and on the columns, each with its own penalty."""
+    x, y = batch
+    linear = ridge(batch, 0.1)
+    sign = torch.where(linear < 0, -1.0, 1.0)  # a column that is mirrored or moved elsewhere gets the same answers
+    x, linear = x * sign, linear.abs()
+    rank = (linear > linear[:, None]).sum(1)
+    columns, table = read(outer["read"], x, y, linear)
+    first, say = outer["theta0"], outer["say"]
+    w1 = first["w1"] @ (rank == torch.arange(COLUMNS)[:, None]).float()  # its columns are those of the ranks
+    w1 = w1 * bounded(affine(say["scale"], columns), 2).exp().T + bounded(0.3 * affine(say["shift"], columns), 1).T
+    b1, b2 = first["b1"] + affine(say["b1"], table), first["b2"] + affine(say["b2"], table)
+    trust = torch.cat([2 * affine(say["column"], columns)[:, 0], affine(say["unit"], table)])
+    h = F.silu(F.silu(x @ w1.T + b1) @ first["w2"].T + b2)
+    features = torch.cat([x, h], 1)  # (rows, COLUMNS + HIDDEN)
+    mean = features.mean(0)
+    w = ridge((features - mean, y), bounded(outer["penalty"] - trust, 4).exp())
+    return {
+        **{"w1": w1 * sign, "w2": first["w2"], "w3": w[COLUMNS:], "skip": w[:COLUMNS] * sign},
+        **{"b1": b1, "b2": b2, "b3": -mean @ w, "pace": bounded(affine(say["pace"], table)[0], 1.5)},
+    }
 
 
-PROBLEM = Bilevel(
-    inner_loss,
-    mean_square,
-    start,
-    rule=SGD(
-        lambda outer: lambda step: tree_map(lambda r: (r + per_step(outer["pace"])(step)).exp(), outer["rate"]),
-        momentum=0.9,
-        weight_decay=lambda outer: tree_map(torch.exp, outer["decay"]),
-    ),
-)
+def rates(outer: Tree) -> Callable[[Tensor], Tree]:
+    """Of each step, for each coordinate; the table's own pace travels in theta, and no step moves it."""
+    along = per_step(outer["along"])
+    return lambda step: {**tree_map(lambda r: (r + along(step)).exp(), outer["rate"]), "pace": torch.zeros(())}
 
 
-def meta_train(seen: list[str], seed: int, iterations: int, lr: float = 1e-2) -> tuple[Tree, float]:
+def decays(outer: Tree) -> Tree:
+    return {**tree_map(torch.exp, outer["decay"]), "pace": torch.zeros(())}
+
+
+PROBLEM = Bilevel(inner_loss, mean_square, start, rule=SGD(rates, momentum=0.9, weight_decay=decays))
+
+
+def first_outer(draw: torch.Generator) -> Tree:
+    """The outer variables before meta-training."""
+
+    def layer(inputs: int, outputs: int, gain: float = 1.0) -> Tree:
+        return {"w": gain * torch.randn(outputs, inputs, generator=draw) / inputs**0.5, "b": torch.zeros(outputs)}
+
+    theta = random_start(draw, 0.3)
+    mixing = [{name: layer(WIDTH, WIDTH) for name in ("cell", "column", "row")} for _ in range(LAYERS)]
+    said = {"scale": HIDDEN, "shift": HIDDEN, "column": 1, "b1": HIDDEN, "b2": HIDDEN, "unit": HIDDEN, "pace": 1}
+    outer = {
+        "read": {
+            "cells": layer(6, WIDTH),
+            "layers": mixing,
+            "pool": layer(2 * WIDTH + 1, ABOUT),
+            "among": layer(3 * ABOUT, ABOUT),
+            "table": layer(2 * ABOUT, ABOUT),
+        },
+        "say": {name: layer(ABOUT, size, 0.1) for name, size in said.items()},
+        "theta0": {**theta, "b1": 0.5 * torch.randn(HIDDEN, generator=draw)},
+        "penalty": torch.cat([torch.full((COLUMNS,), -2.0), torch.full((HIDDEN,), -1.0)]),
+        "rate": tree_map(torch.zeros_like, theta),
+        "along": torch.linspace(math.log(0.01), math.log(0.003), STEPS),
+        "decay": tree_map(lambda _: torch.tensor(math.log(0.1)), theta),
+    }
+    return tree_map(lambda p: p.clone().requires_grad_(), outer)
+
+
+def meta_train(seen: list[str], seed: int, iterations: int, lr: float = 3e-3) -> tuple[Tree, float]:
     """The outer variables, and the seconds that it took."""
     draw, began = torch.Generator().manual_seed(seed), time.perf_counter()
-    theta0 = random_start(draw, 0.3)
-    # The scalars begin near where runs of tuning have ended: Adam moves a logarithm by no more than `lr` in a step.
-    outer = {
-        "theta0": theta0,
-        "rate": tree_map(torch.zeros_like, theta0),
-        "pace": torch.linspace(math.log(0.08), math.log(0.01), STEPS),
-        "decay": tree_map(lambda _: torch.tensor(math.log(0.1)), theta0),
-        "ridge": torch.tensor([-2.0, -2.0, 1.0]),
-        "power": torch.tensor(math.log(0.3)),
-    }
-    outer = tree_map(lambda p: p.clone().requires_grad_(), outer)
-    optimizer = torch.optim.Adam(tree_leaves(outer), lr)
+    outer = first_outer(draw)
+    optimizer = torch.optim.Adam(tree_leaves(outer), lr, fused=True)
 
     def batches() -> Iterator[tuple[None, Rows, Rows]]:
         for i in range(iterations):
-            optimizer.param_groups[0]["lr"] = lr * min(1.0, 2 * (1 - i / iterations))  # falls in the second half
+            optimizer.param_groups[0]["lr"] = lr * min(1.0, (i + 1) / 30, 1.4 * (1 - i / iterations))
             inner, outside = tables(seen * EACH, draw, 200)
             yield None, inner, outside
 
@@ -309,20 +374,21 @@ def report(held: str, chosen: dict[str, Settings], seeds: list[int], iterations:
         held: tables([held] * 20, draw, 500),
         "diabetes": diabetes(LATE[2]),
     }
+    named = ["its start alone", *chosen]
     every: dict[str, list[Tensor]] = {name: [] for name in suites}
     for seed in seeds:
         outer, seconds = meta_train(seen, seed, iterations)
-        print(f"seed {seed}: meta-trained in {seconds:.0f} s, power {float(outer['power'].exp()):.2f}")
+        print(f"seed {seed}: meta-trained in {seconds:.0f} s")
         for name, (rows, test) in suites.items():
-            fitted = Tasks(FirstOrder(STEPS))(PROBLEM, {}, outer, rows, rows).theta  # one for each table
+            began, fitted = (Tasks(FirstOrder(k))(PROBLEM, {}, outer, rows, rows).theta for k in (0, STEPS))
             others = [scratch_scores(s, rows, test, seed)[s.stop] for s in chosen.values()]
-            every[name].append(torch.stack([r2(fitted, test), *others]))
+            every[name].append(torch.stack([r2(fitted, test), r2(began, test), *others]))
             shown = every[name][-1].mean(1).tolist()
-            print(f"    {name:<14} meta, {', '.join(chosen)}: {', '.join(f'{v:.3f}' for v in shown)}", flush=True)
+            print(f"    {name:<14} {', '.join(['meta', *named])}: {', '.join(f'{v:.3f}' for v in shown)}", flush=True)
     for name, (rows, test) in suites.items():
         meta, *others = torch.stack(every[name]).mean(0)  # by table
         print(f"{name}: meta {interval(meta)}")
-        for other, scores in zip([*chosen, "ridge"], [*others, ridge_scores(rows, test)], strict=True):
+        for other, scores in zip([*named, "ridge"], [*others, ridge_scores(rows, test)], strict=True):
             won = f"better on {int((meta > scores).sum())} of {len(meta)}"
             print(f"    {other:<20}{interval(scores)}   meta minus it{interval(meta - scores)}, {won}", flush=True)
 
@@ -331,7 +397,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--held", choices=list(FAMILIES), nargs="+", default=["piecewise"], help="one after the other")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of meta-training")
-    parser.add_argument("--iterations", type=int, default=900, help="of meta-training")
+    parser.add_argument("--iterations", type=int, default=1200, help="of meta-training")
     parser.add_argument("--trials", type=int, default=36, help="random settings of the trainings from scratch")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -13,12 +13,16 @@ from metanas.errors import MetanasError as MetanasError
 
 if TYPE_CHECKING:
     from metanas.api import export as export
+    from metanas.api import fewshot as fewshot
+    from metanas.api import load_classes as load_classes
     from metanas.api import load_data as load_data
+    from metanas.api import load_learner as load_learner
     from metanas.api import load_recipe as load_recipe
     from metanas.api import load_run as load_run
     from metanas.api import resume as resume
     from metanas.api import search as search
     from metanas.api import tune as tune
+    from metanas.recipe import FewShotRecipe as FewShotRecipe
     from metanas.recipe import Recipe as Recipe
     from metanas.recipe import TuneRecipe as TuneRecipe
     from metanas.recipe.spaces import load_space as load_space
@@ -29,11 +33,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "metanas.space",
+    "FewShotRecipe": "metanas.recipe",
     "Recipe": "metanas.recipe",
     "Space": "metanas.space",
     "TuneRecipe": "metanas.recipe",
     "export": "metanas.api",
+    "fewshot": "metanas.api",
+    "load_classes": "metanas.api",
     "load_data": "metanas.api",
+    "load_learner": "metanas.api",
     "load_recipe": "metanas.api",
     "load_run": "metanas.api",
     "load_space": "metanas.recipe.spaces",

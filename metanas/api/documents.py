@@ -17,7 +17,7 @@ import torch
 
 from metanas import __version__
 from metanas.api.parts import Parts
-from metanas.data import CLASSIFICATION, Data
+from metanas.data import CLASSIFICATION, ClassData, Data
 from metanas.errors import RecipeError, RunError
 from metanas.recipe import Recipe, override, read
 from metanas.run import RunFolder, dump_json, parse_json
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def surroundings(data: Data) -> dict[str, Any]:
+def surroundings(data: Data | ClassData) -> dict[str, Any]:
     """Everything beside the identity that a result depends on bit for bit."""
     return {**versions(), "threads": torch.get_num_threads(), "device": str(data.device)}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
+from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
+from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
@@ -125,7 +127,7 @@ def resume(
     device: str | None = None,
     view: View | None = None,
     **tuning: Any,
-) -> Result | TuneResult:
+) -> Result | TuneResult | FewShotResult:
     """Goes on with a run from its last checkpoint; a finished run is returned as it is.
 
     On the CPU, with the same versions and threads, the result is that of the uninterrupted run bit for bit.
@@ -135,7 +137,8 @@ def resume(
         data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
             names.
         device: another device; then the result is not bit-exact.
-        tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with.
+        tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
+            `metanas.fewshot`: the network.
 
     Raises:
         RunError: no such run, in use, or what is handed over is not what the run was started with.
@@ -149,6 +152,11 @@ def resume(
         if finished:
             return tune_result_of(folder, network=own.network)
         return resume_tuning(folder, document, data=data, handed=own, device=device, view=view)
+    if document.get("kind") == "fewshot":
+        module = _network_only(folder, tuning)
+        if finished:
+            return few_shot_result_of(folder, network=module)
+        return resume_few_shot(folder, document, data=data, handed=FewShotHanded(module), device=device, view=view)
     if tuning:
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
@@ -176,8 +184,16 @@ def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if name == "parts" else value for name, value in given.items()}
 
 
+def _network_only(folder: RunFolder, given: Mapping[str, Any]) -> Any:
+    """The network that a few-shot run is handed. RunError where there is more."""
+    more = [name for name in given if name != "network"]
+    if more:
+        raise RunError(f"{folder.path} is a few-shot run, which takes no {', '.join(more)}; leave it out")
+    return given.get("network")
+
+
 def export(
-    result: Result | TuneResult | str | Path,
+    result: Result | TuneResult | FewShotResult | str | Path,
     folder: str | Path,
     formats: Sequence[str] = RUN_FORMATS,
     *,
@@ -185,7 +201,8 @@ def export(
 ) -> tuple[Path, ...]:
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
 
-    Of a tuning, learned.safetensors and learned.json are written too.
+    Of a tuning, learned.safetensors and learned.json are written too. Of a few-shot run they are what is written: the
+    learner (`metanas.load_learner`); a classifier that it makes is exported by itself (`Classifier.export`).
 
     Args:
         result: a Result, or a finished run: its name in `runs/`, or its Path.
@@ -198,11 +215,15 @@ def export(
             also where one of the formats cannot express the network: the others are written then.
         RunError: no such run, or it is not finished.
     """
-    if not isinstance(result, Result | TuneResult):
+    if not isinstance(result, Result | TuneResult | FewShotResult):
         folder_of_run = RunFolder.open(result)
         folder_of_run.refuse_links()
-        tuned = read_document(folder_of_run).get("kind") == "tune"
-        result = tune_result_of(folder_of_run) if tuned else result_of(folder_of_run)
+        kind = read_document(folder_of_run).get("kind")
+        if kind == "fewshot":
+            return export_learner(folder_of_run.path, Path(folder), tuple(formats), force=force)
+        result = tune_result_of(folder_of_run) if kind == "tune" else result_of(folder_of_run)
+    if isinstance(result, FewShotResult):
+        return export_learner(result.run, Path(folder), tuple(formats), force=force)
     if isinstance(result, TuneResult):
         return export_learned(result, Path(folder), tuple(formats), force=force)
     return write_network(result, folder, tuple(formats), force=force)

@@ -30,8 +30,8 @@ from metanas.loop import named
 from metanas.modes import Losses, Part
 from metanas.network import Network, derived
 from metanas.recipe import TuneRecipe, override, read_toml, read_tuning
+from metanas.recipe.shipped import find_recipe
 from metanas.recipe.tables import make_data, make_device
-from metanas.recipe.tuning_recipes import find_tuning
 from metanas.run import RunFolder, dump_json, parse_json
 from metanas.space import space_from_json, space_to_json
 
@@ -207,7 +207,7 @@ def tune(
 def _base(recipe: TuneRecipe | str | Path | None) -> TuneRecipe:
     if recipe is None or isinstance(recipe, TuneRecipe):
         return recipe or TuneRecipe()
-    return read_tuning(read_toml(find_tuning(recipe)))
+    return read_tuning(read_toml(find_recipe("tuning", recipe)))
 
 
 def prepare_tuning(recipe: TuneRecipe, data: Any, handed: TuneHanded) -> TuneParts:

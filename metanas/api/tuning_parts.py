@@ -18,7 +18,7 @@ from metanas.data import Data, Split, Task
 from metanas.data.seeds import seeded
 from metanas.errors import RecipeError, ShapeError
 from metanas.evaluation import Retraining, Shaped
-from metanas.loop import TuneSchedule, Tuning, drawn
+from metanas.loop import Minibatches, TuneSchedule, Tuning, drawn
 from metanas.modes import Losses, Part, Stateless, assemble, cross_entropies, meta_parameter
 from metanas.network import derived
 from metanas.recipe import TuneRecipe
@@ -187,17 +187,15 @@ class TuneParts:
             self.estimator,
             self.theta,
             {part.name: part.start for part in parts},
-            self.data,
-            TuneSchedule(
-                steps=outer.steps,
-                lr=outer.lr,
-                cosine=outer.schedule == "cosine",
+            Minibatches(
+                data=self.data,
+                seed=recipe.seed,
                 inner_batches=inner.steps + 1,
                 inner_batch=inner.batch_size,
                 outer_batch=outer.batch_size,
                 noise=any(part.transform is not None for part in parts),
-                clip=outer.clip,
             ),
+            TuneSchedule(steps=outer.steps, lr=outer.lr, cosine=outer.schedule == "cosine", clip=outer.clip),
             optimizer=OPTIMIZERS[outer.optimizer],
             shown=lambda tree: shown(parts, tree),
             restart=inner.restart,

@@ -98,7 +98,7 @@ class TuneSession:
         if state is not None:
             tuning.restore(state)
         for step in tuning.steps():
-            self._record(step)
+            record_step(self.recorder, step)
             self.recorder.pause_point(step.step, lambda: self._tuning_tree(tuning))
         self.learned = on_cpu(tuning.outer)
         self.tune_seconds, self.place = self.recorder.log.elapsed, tuning.step + 1
@@ -106,23 +106,6 @@ class TuneSession:
         if doubts:
             self.recorder.say(f"the last hypergradient: {doubts}", "warning")
         self.recorder.checkpoint(self.place, self._tree(None))
-
-    def _record(self, step: TuneStep) -> None:
-        self.recorder.log.write(
-            "step",
-            step=step.step,
-            steps=step.steps,
-            inner_loss=None,
-            outer_loss=float(step.outer_loss),
-            gradient_norm=None,
-            outer_gradient_norm=float(step.gradient_norm),
-            stationarity=_measured(step.stationarity),
-            residual=_measured(step.residual),
-            curvature=_measured(step.curvature),
-            converged=bool(step.converged),
-            skipped=int(step.skipped),
-            learned=dict(step.learned),
-        )
 
     def _tuning_tree(self, tuning: Tuning) -> dict[str, Any]:
         return {"phase": "tune", "chosen": self.chosen, "tuning": tuning.state()}
@@ -239,6 +222,25 @@ def wrong_labels(parts: TuneParts, learned: Tree) -> dict[str, Any] | None:
     precision, recall = hits / max(said, 1), hits / max(total, 1)
     f1 = 2 * hits / max(total + said, 1)
     return {"wrong": total, "found": hits, "suspected": said, "precision": precision, "recall": recall, "f1": f1}
+
+
+def record_step(recorder: Recorder, step: TuneStep, *, before: int = 0, after: int = 0) -> None:
+    """One outer step as an event, where steps of other phases were before it and come after it."""
+    recorder.log.write(
+        "step",
+        step=before + step.step,
+        steps=before + step.steps + after,
+        inner_loss=None,
+        outer_loss=float(step.outer_loss),
+        gradient_norm=None,
+        outer_gradient_norm=float(step.gradient_norm),
+        stationarity=_measured(step.stationarity),
+        residual=_measured(step.residual),
+        curvature=_measured(step.curvature),
+        converged=bool(step.converged),
+        skipped=int(step.skipped),
+        learned=dict(step.learned),
+    )
 
 
 def _measured(x: Tensor) -> float | None:

@@ -19,11 +19,11 @@ from metanas.api.recorder import Recorder
 from metanas.api.result import Result, make_result, source_of
 from metanas.api.session import Session
 from metanas.api.signals import graceful
-from metanas.data import Data
+from metanas.data import ClassData, Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
 from metanas.exporters import write
 from metanas.network import OPS
-from metanas.recipe import Recipe, TuneRecipe
+from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import check_names, make_data, make_device
 from metanas.run import EventWriter, Lock, RunFolder
@@ -80,10 +80,10 @@ class Job(Protocol[Outcome]):
     """A kind of run: what it is made of, and its work. `Outcome` is what its caller gets in the end."""
 
     @property
-    def recipe(self) -> Recipe | TuneRecipe: ...
+    def recipe(self) -> Recipe | TuneRecipe | FewShotRecipe: ...
 
     @property
-    def data(self) -> Data: ...
+    def data(self) -> Data | ClassData: ...
 
     def document(self) -> dict[str, Any]:
         """The content of recipe.json."""
@@ -203,7 +203,7 @@ def _ending(log: EventWriter) -> Iterator[None]:
     log.write("end", status="finished", message="")
 
 
-def _notes(folder: RunFolder, data: Data, checkpoint: Checkpoint | None) -> list[str]:
+def _notes(folder: RunFolder, data: Data | ClassData, checkpoint: Checkpoint | None) -> list[str]:
     """What a resumed run should know: damage that was passed over, and why it may not be bit-exact."""
     if checkpoint is None:
         return []

@@ -11,7 +11,8 @@ import typer
 
 from metanas import __version__
 from metanas.cli.guard import guarded, put, say
-from metanas.errors import RecipeError, SpaceError
+from metanas.cli.learning import Plain, fewshot, print_learned, print_learner, tune, view_of
+from metanas.errors import SpaceError
 
 app = typer.Typer(
     name="metanas",
@@ -23,7 +24,6 @@ app = typer.Typer(
 )
 
 RunName = Annotated[str, typer.Argument(help="Name of a run: first, or runs/first.", show_default=False)]
-Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]
 
 
 def main() -> None:
@@ -113,75 +113,11 @@ def search(
         return
     from metanas.api import search as run_search
 
-    _print_result(run_search(recipe=whole, run=run, view=_view(plain)))
+    _print_result(run_search(recipe=whole, run=run, view=view_of(plain)))
 
 
-@app.command()
-@guarded
-def tune(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe that ships (--list names them), or a .toml file.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="digits, an .npz or .csv file, a folder or .zip of images by class.", show_default=False),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
-    ] = None,
-    estimator: Annotated[
-        str | None, typer.Option(help="unrolled, conjugate_gradient, forward, ...", show_default=False)
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Outer steps.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: inner.lr=0.05", show_default=False),
-    ] = None,
-    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes that ship and stop.")] = False,
-    print_recipe: Annotated[
-        bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")
-    ] = False,
-    plain: Plain = False,
-) -> None:
-    """Learn what shapes a training (weights of examples, decays, rates, augmentation) by hypergradients."""
-    from metanas.recipe import override, parse_setting, read_toml, read_tuning
-    from metanas.recipe.tuning_recipes import find_tuning, list_tunings
-
-    if list_recipes:
-        for name, (_, summary) in list_tunings().items():
-            put(f"{name:<10} {summary}")
-        return
-    if recipe is None:
-        raise RecipeError([f"which recipe? a .toml file, or one of {', '.join(list_tunings())}"])
-    changes = dict(parse_setting(text) for text in settings or [])
-    given: dict[str, Any] = {
-        "data.source": data,
-        "data.target": target,
-        "outer.estimator": estimator,
-        "outer.steps": steps,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-    }
-    changes |= {path: value for path, value in given.items() if value is not None}
-    base = read_toml(find_tuning(recipe))
-    if data is not None:
-        base["data"] = {}  # splits, target and wrong labels of a recipe are those of its own data
-    whole = read_tuning(override(base, changes))
-    if print_recipe:
-        print(whole.to_toml(), end="")
-        return
-    from metanas.api import tune as run_tune
-
-    _print_learned(run_tune(whole, run=run, view=_view(plain)))
+app.command()(tune)
+app.command()(fewshot)
 
 
 @app.command()
@@ -202,8 +138,11 @@ def resume(
 
     if finished:
         say(f"{run} is already finished; nothing was changed")
-    result = run_resume(run, data=data, device=device, view=None if finished else _view(plain))
-    (_print_learned if hasattr(result, "learned") else _print_result)(result)
+    result = run_resume(run, data=data, device=device, view=None if finished else view_of(plain))
+    if hasattr(result, "learner"):
+        print_learner(result)
+    else:
+        (print_learned if hasattr(result, "learned") else _print_result)(result)
 
 
 @app.command()
@@ -313,25 +252,6 @@ def _listed(name: str, path: Path) -> tuple[str, ...]:
     except SpaceError as error:
         return name, f"    error: {error}"
     return " ".join([f"{name} ", *(f"{k}={v}" for k, v in space.options.items())]), f"    {space.summary}"
-
-
-def _view(plain: bool) -> Any:
-    from metanas.ui import PlainView, view_for
-
-    return (lambda folder: PlainView(folder, sys.stdout)) if plain else view_for
-
-
-def _print_learned(result: Any) -> None:
-    for name, value in result.shown.items():
-        put(f"learned   {name} {value:.4g} (was {result.shown_at_start.get(name, value):.4g})")
-    for path, value in result.chosen.items():
-        put(f"chosen    {path} = {value}")
-    if result.wrong_labels:
-        found = result.wrong_labels
-        put(f"found     {found['found']} of {found['wrong']} wrong labels, F1 {found['f1']:.3f}")
-    put(f"{result.metric:<8}  {result.score(result.test_score)} on test, {result.score(result.start_score)} before")
-    names = ("learned.safetensors", "learned.json", "network.py", "network.safetensors")
-    put(f"files     {result.run}/{', '.join(name for name in names if (result.run / name).exists())}")
 
 
 def _print_result(result: Any) -> None:

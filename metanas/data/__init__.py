@@ -1,7 +1,11 @@
-"""Data in three disjoint splits on one device, its augmentation, and batches as a pure function of a seed."""
+"""Data in three disjoint splits on one device, its augmentation, and batches as a pure function of a seed;
+classes in three disjoint parts, and episodes as such a function.
+"""
 
 from metanas.data.augment import Augmentation, Crop, Cutout, Flip, augmented
 from metanas.data.batches import batches, in_order, steps
+from metanas.data.classes import ClassData, Classes, load_classes
+from metanas.data.episodes import Episode, Episodes
 from metanas.data.load import load_data
 from metanas.data.splits import stratified
 from metanas.data.table import Column, Table
@@ -12,10 +16,14 @@ __all__ = [
     "CLASSIFICATION",
     "REGRESSION",
     "Augmentation",
+    "ClassData",
+    "Classes",
     "Column",
     "Crop",
     "Cutout",
     "Data",
+    "Episode",
+    "Episodes",
     "Flip",
     "Split",
     "Table",
@@ -23,6 +31,7 @@ __all__ = [
     "augmented",
     "batches",
     "in_order",
+    "load_classes",
     "load_data",
     "steps",
     "stratified",

@@ -108,7 +108,7 @@ def load_data(
     require_sound(parts, names, regression=regression)
     what = noun(next(iter(parts.values()))[0])
     if what == "images":
-        parts = {part: (_channels_first(x), y) for part, (x, y) in parts.items()}
+        parts = {part: (channels_first(x), y) for part, (x, y) in parts.items()}
     else:
         parts = {part: (x.double(), y) for part, (x, y) in parts.items()}
     if overlap == "refuse":
@@ -165,7 +165,7 @@ def _split(
     return {**splits, **{part: source.parts[part] for part in given}}
 
 
-def _channels_first(images: Tensor) -> Tensor:
+def channels_first(images: Tensor) -> Tensor:
     """(N, H, W), (N, C, H, W) or (N, H, W, C) to (N, C, H, W).
 
     Channels are the axis of length 1, 3 or 4; where both or neither could be it, the one that leaves square images,

@@ -2,6 +2,8 @@
 
 from metanas.evaluation.cost import Cost as Cost
 from metanas.evaluation.cost import cost as cost
+from metanas.evaluation.episodes import EpisodicScore as EpisodicScore
+from metanas.evaluation.episodes import episodic_score as episodic_score
 from metanas.evaluation.retraining import Retraining as Retraining
 from metanas.evaluation.retraining import Shaped as Shaped
 from metanas.evaluation.training import Epoch as Epoch

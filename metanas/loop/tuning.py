@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,12 +23,22 @@ from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map, t
 
 from metanas.bilevel import Bilevel, Estimator, Hypergradient, Tree, adopt, solve, torch_step
 from metanas.bilevel.trees import finite
-from metanas.data import Data, Split
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
 
-NOISE = 8  # uniform numbers that travel with each example
+
+class Draws(Protocol):
+    """Where the batches of a tuning come from."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def batches(self, step: int) -> tuple[Any, Any]:
+        """(inner batch, outer batch) of an outer step, counted from 0: a function of the step and of nothing else."""
+
+    def fitted(self, problem: Bilevel) -> Bilevel:
+        """The problem, whose `batch_at` picks the minibatch of an inner step from such an inner batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +49,6 @@ class TuneSchedule:
         steps: outer steps.
         lr: learning rate of the outer optimiser at first.
         cosine: whether it falls to 0 along half a cosine; else it stays.
-        inner_batches: how many minibatches an estimate may ask for; the last one is that of all later steps, too.
-        inner_batch, outer_batch: examples of a batch; 0 for the whole split.
-        noise: whether anything reads the noise of a batch; else it is zero.
         clip: the greatest norm of a hypergradient.
         patience: steps in a row without a finite update after which the tuning is given up.
     """
@@ -49,10 +56,6 @@ class TuneSchedule:
     steps: int
     lr: float
     cosine: bool = True
-    inner_batches: int = 1
-    inner_batch: int = 0
-    outer_batch: int = 0
-    noise: bool = True
     clip: float = 10.0
     patience: int = 10
 
@@ -87,16 +90,16 @@ class Tuning:
     """A tuning in progress: the outer variables, theta, and where it stands.
 
     Args:
-        problem: over theta and the outer variables, on batches (inputs, targets, positions, noise); its `batch_at` is
-            made here.
+        problem: over theta and the outer variables.
         estimator: of the hypergradient.
-        fresh: outer step -> weights at the beginning of a training, a tree of new tensors; for step 0 at first.
+        fresh: outer step -> weights at the beginning of a training, a tree of new tensors; for step 0 at first. {}
+            where the problem's start makes them.
         restart: begin anew at every outer step; else theta goes on from where the inner steps ended.
         outer: tree of outer variables at first; it is copied.
+        draws: the batches.
         optimizer: (tensors, learning rate) -> a torch optimiser of the outer variables.
         shown: outer variables -> numbers to look at.
-        data: inner and outer split.
-        seed: of everything that is drawn.
+        seed: of what the estimator draws.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class Tuning:
         estimator: Estimator,
         fresh: Callable[[int], Tree],
         outer: Tree,
-        data: Data,
+        draws: Draws,
         schedule: TuneSchedule,
         *,
         optimizer: Callable[[list[Tensor], float], torch.optim.Optimizer],
@@ -113,11 +116,11 @@ class Tuning:
         restart: bool,
         seed: int,
     ) -> None:
-        self.estimator, self.fresh, self.data, self.schedule = estimator, fresh, data, schedule
+        self.estimator, self.fresh, self.draws, self.schedule = estimator, fresh, draws, schedule
         self.shown, self.restart, self.seed = shown, restart, seed
-        self.problem = _stacked(problem)
+        self.problem = draws.fitted(problem)
         self.theta = tree_map(lambda x: x.detach().clone(), fresh(0))
-        self.outer = tree_map(lambda x: x.detach().to(data.device).clone().requires_grad_(), outer)
+        self.outer = tree_map(lambda x: x.detach().to(draws.device).clone().requires_grad_(), outer)
         self.optimizer = optimizer(tree_leaves(self.outer), schedule.lr)
         self.outer_step = torch_step(self.optimizer, self.outer, clip=schedule.clip)
         self.adopt = adopt(self.theta, rule=None if restart else problem.rule)
@@ -125,7 +128,7 @@ class Tuning:
         self.carry: Tree = ()
         self.last: Hypergradient | None = None  # its numbers
         self.step = 0
-        self.skipped = torch.zeros((), dtype=torch.long, device=data.device)  # before the state was restored
+        self.skipped = torch.zeros((), dtype=torch.long, device=draws.device)  # before the state was restored
         self.lost = 0
 
     @torch.no_grad()
@@ -184,24 +187,12 @@ class Tuning:
     def _batches(self) -> Iterator[tuple[None, Any, Any]]:
         """Of the steps that are left. A batch is made just before its step, and so is the estimator's generator."""
         while self.step < self.schedule.steps:
-            k, plan = self.step, self.schedule
+            k = self.step
             for group in self.optimizer.param_groups:
-                group["lr"] = plan.rate(k)
+                group["lr"] = self.schedule.rate(k)
             self.generator.manual_seed(seeded(self.seed, "estimator", k).initial_seed())
-            outer = drawn(self.data.outer, plan.outer_batch, seeded(self.seed, "outer", k), noise=plan.noise)
-            yield None, self._minibatches(k), outer
-
-    def _minibatches(self, k: int) -> Any:
-        """(the inner split's inputs and targets, positions (minibatches, batch), noise (minibatches, batch, NOISE));
-        `batch_at` picks from it, so that nothing is copied before it is needed."""
-        plan, split = self.schedule, self.data.inner
-        several = plan.noise or 0 < plan.inner_batch < len(split)
-        rows = [
-            picked(split, plan.inner_batch, seeded(self.seed, "inner", k, i), noise=plan.noise)
-            for i in range(plan.inner_batches if several else 1)
-        ]
-        positions, noise = (torch.stack(column) for column in zip(*rows, strict=True))
-        return split.inputs, split.targets, positions, noise
+            inner, outer = self.draws.batches(k)
+            yield None, inner, outer
 
     def doubts(self) -> str | None:
         """What speaks against the last hypergradient, in words; None where nothing does, or there was none."""
@@ -237,43 +228,12 @@ class Tuning:
         copy_into(theta, state["theta"])
         copy_into(outer, state["outer"])
         if self.adopt.kept is not None:
-            device, spec = self.data.device, tree_structure(self.adopt.kept)
+            device, spec = self.draws.device, tree_structure(self.adopt.kept)
             self.adopt.kept = tree_unflatten([x.to(device) for x in state["memory"]], spec)
-        self.carry = tree_map(lambda x: x.to(self.data.device), state["carry"])
+        self.carry = tree_map(lambda x: x.to(self.draws.device), state["carry"])
         self.outer_step = torch_step(self.optimizer, self.outer, clip=self.schedule.clip)  # its count begins anew
         self.skipped = state["skipped"].to(self.skipped.device)
         self.step, self.lost = state["step"], state["lost"]
-
-
-def picked(split: Split, size: int, generator: torch.Generator, *, noise: bool = True) -> tuple[Tensor, Tensor]:
-    """Which examples a batch has, (batch,), and their noise, (batch, NOISE), uniform in -1 .. 1.
-
-    Args:
-        size: how many examples, drawn without putting back; 0, or more than there are: all, in their order.
-        noise: False: zeros.
-    """
-    whole = not 0 < size < len(split)
-    chosen = torch.arange(len(split)) if whole else torch.randperm(len(split), generator=generator)[:size]
-    shape = (len(chosen), NOISE)
-    shaken = 2 * torch.rand(shape, generator=generator) - 1 if noise else torch.zeros(shape)
-    return chosen.to(split.targets.device), shaken.to(split.inputs)
-
-
-def drawn(
-    split: Split, size: int, generator: torch.Generator, *, noise: bool = True
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch with what its parts may ask for: (inputs, targets, positions (batch,), noise (batch, NOISE)).
-
-    Arguments as of `picked`.
-
-    >>> split = Split(torch.zeros(5, 2), torch.arange(5))
-    >>> [x.shape for x in drawn(split, 3, torch.Generator())], drawn(split, 0, torch.Generator())[2]
-    ([torch.Size([3, 2]), torch.Size([3]), torch.Size([3]), torch.Size([3, 8])], tensor([0, 1, 2, 3, 4]))
-    """
-    chosen, shaken = picked(split, size, generator, noise=noise)
-    if len(chosen) == len(split):
-        return split.inputs, split.targets, chosen, shaken
-    return split.inputs[chosen], split.targets[chosen], chosen, shaken
 
 
 def named(tree: Tree) -> dict[str, Tensor]:
@@ -284,16 +244,3 @@ def named(tree: Tree) -> dict[str, Tensor]:
     """
     found = tree_flatten_with_path(tree)[0]
     return {".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path): x.detach() for path, x in found}
-
-
-def _stacked(problem: Bilevel) -> Bilevel:
-    """The problem whose inner batch is what `Tuning` makes for all minibatches of an estimate."""
-
-    def batch_at(batch: Any, step: int) -> Any:
-        inputs, targets, positions, noise = batch
-        k = min(step, len(positions) - 1)
-        if positions.shape[1] == len(targets):
-            return inputs, targets, positions[k], noise[k]
-        return inputs[positions[k]], targets[positions[k]], positions[k], noise[k]
-
-    return replace(problem, batch_at=batch_at)

@@ -12,6 +12,8 @@ from metanas.modes.adapting import softmax_structure as softmax_structure
 from metanas.modes.augmentations import augmentation as augmentation
 from metanas.modes.decays import decay as decay
 from metanas.modes.episodic import Episodic as Episodic
+from metanas.modes.eszsl import eszsl as eszsl
+from metanas.modes.few_shot import Described as Described
 from metanas.modes.few_shot import FewShot as FewShot
 from metanas.modes.few_shot import Queries as Queries
 from metanas.modes.few_shot import Support as Support
@@ -34,3 +36,8 @@ from metanas.modes.rates import rate as rate
 from metanas.modes.stateless import Stateless as Stateless
 from metanas.modes.weights import example_weights as example_weights
 from metanas.modes.weights import kept as kept
+from metanas.modes.zero_shot import Generalised as Generalised
+from metanas.modes.zero_shot import describer as describer
+from metanas.modes.zero_shot import generalised as generalised
+from metanas.modes.zero_shot import stacking as stacking
+from metanas.modes.zero_shot import zero_shot as zero_shot

@@ -50,18 +50,18 @@ class Structure:
     adapts: bool = False
 
 
-def softmax_structure(choices: Mapping[str, int], *, adapts: bool = False, scale: float = 1e-3) -> Structure:
-    """DARTS's relaxation: softmax over the candidates of each choice.
+def softmax_structure(choices: Mapping[str, int], *, adapts: bool = False, gain: float = 1.0) -> Structure:
+    """DARTS's relaxation: softmax(gain * omega) over the candidates of each choice, from omega = 0.
 
     Args:
-        choices: name -> number of candidates, `{c.name: len(c.labels) for c in space.choices}`.
-        scale: omega starts at 0 where this is 0, else at a fixed pattern of that size, so that no two are equal.
+        choices: name -> number of candidates, `{c.name: len(c.candidates) for c in space.choices}`.
+        gain: how much faster omega is than at 1, for an optimiser whose steps have the size of its rate.
 
-    >>> softmax_structure({"a": 2}, scale=0.0).mix({"a": torch.zeros(2)})
+    >>> softmax_structure({"a": 2}).mix({"a": torch.tensor([0.0, 0.0])})
     {'a': tensor([0.5000, 0.5000])}
     """
-    start = {name: scale * torch.linspace(-1, 1, number) for name, number in choices.items()}
-    return Structure(start, lambda omega: {name: a.softmax(-1) for name, a in omega.items()}, adapts)
+    start = {name: torch.zeros(number) for name, number in choices.items()}
+    return Structure(start, lambda omega: {name: (gain * a).softmax(-1) for name, a in omega.items()}, adapts)
 
 
 def adapting(
@@ -136,7 +136,7 @@ def adapting(
     outer |= {} if structure is None else {"structure": structure.start}
     outer |= {part.name: part.start for part in parts}
     problem = Bilevel(inner_loss, outer_loss, start=start, rule=rule)
-    return FewShot(problem, estimator, outer, steps, scores, statistics)
+    return FewShot(problem, estimator, outer, steps, scores, statistics, mixes=structure is not None)
 
 
 def maml(network: nn.Module, *, steps: int = 5, lr: float = 0.4, **more: Any) -> FewShot:
@@ -216,7 +216,7 @@ def last_linear(network: nn.Module) -> str:
     >>> last_linear(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
     '0'
     """
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not names:
         raise BilevelError("the network has no linear module; name its head: anil(network, head=...)")
     return names[-1]
@@ -226,7 +226,9 @@ def _paced(rule: Rule, parts: Sequence[Part]) -> Rule:
     """The rule with the learning rate of the part that gives one."""
     for part in parts:
         if part.penalty is None and part.lr is None:
-            raise BilevelError(f"the part {part.name!r} has no place in a learner: it needs a penalty or a learning rate")
+            raise BilevelError(
+                f"the part {part.name!r} has no place in a learner: it needs a penalty or a learning rate"
+            )
     pacing = [part for part in parts if part.lr is not None]
     if len(pacing) > 1:
         raise BilevelError(f"{' and '.join(part.name for part in pacing)} both give the lr; leave one out")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,12 +42,26 @@ class Support(NamedTuple):
     statistics: Statistics | None = None
 
 
+class Described(NamedTuple):
+    """Classes that no example shows: it takes the place of the support set.
+
+    descriptions: (ways, d), a vector for each class
+    statistics:   of the norms, those of the training classes; None: those of the images to be answered
+    images:       there are none
+    """
+
+    descriptions: Tensor
+    statistics: Statistics | None = None
+    images: None = None
+
+
 class Queries(NamedTuple):
     """What a task is judged by, the outer batch of a learner's problem.
 
     images:  (examples, *shape)
     targets: (examples, ways), one-hot
-    support: the images of the support set, (examples, *shape), for the statistics of the norms
+    support: the images of the support set, (examples, *shape), for the statistics of the norms; where there is no
+             support set nothing reads them, and any images will do
     """
 
     images: Tensor
@@ -63,14 +77,17 @@ Scores = Callable[[Tree, Tree, Tensor, Statistics | None], Tensor]
 class FewShot:
     """A learner of new classes.
 
-    problem:    of one task; theta is {} before its start; batches are `Support` and `Queries`
+    problem:    of one task; theta is {} before its start; batches are `Support` or `Described`, and `Queries`
     estimator:  of one task's hypergradient
     outer:      outer variables at first, a dict of trees; "weights" are the network's
     steps:      inner steps when it is used
     scores:     the answer at theta
-    statistics: (theta, outer, images) -> statistics of the norms at theta
+    statistics: (theta, outer, images; None where a task has none) -> statistics of the norms at theta
     pooled:     what an inductive answer rests on: the statistics of the training classes, pooled, or of the support set
     ways:       the number of classes that it tells apart; None: any
+    head:       (theta, outer) -> weight (ways, width) and bias (ways,) of the linear map from the network's output to
+                the scores; None: the output is the scores
+    mixes:      whether the network has choices that are mixed, so that it is no plain network
     """
 
     problem: Bilevel
@@ -78,19 +95,21 @@ class FewShot:
     outer: dict[str, Tree]
     steps: int
     scores: Scores
-    statistics: Callable[[Tree, Tree, Tensor], Statistics]
+    statistics: Callable[[Tree, Tree, Any], Statistics]
     pooled: bool = False
     ways: int | None = None
+    head: Callable[[Tree, Tree], tuple[Tensor, Tensor]] | None = None
+    mixes: bool = False
 
 
-def adapt(learner: FewShot, outer: Tree, support: Support) -> Tree:
+def adapt(learner: FewShot, outer: Tree, support: Support | Described) -> Tree:
     """Theta of a task: its start, and the learner's steps from there. Runs under `vmap`."""
     theta, _, _ = descend(learner.problem, {}, outer, support, None, learner.steps, held_slope)
     return theta
 
 
 def answer(
-    learner: FewShot, outer: Tree, support: Support, images: Tensor, *, transductive: bool = False
+    learner: FewShot, outer: Tree, support: Support | Described, images: Tensor, *, transductive: bool = False
 ) -> Tensor:
     """The scores of queries, (examples, ways), after adapting to the support set. Runs under `vmap`.
 

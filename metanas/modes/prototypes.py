@@ -4,11 +4,10 @@
     scores = -|f(x) - c_k|^2
 
 The outer loss is the cross entropy of the queries (`loss="prototypes"`; Snell, Swersky, Zemel 2017, arXiv:1703.05175),
-or neighbourhood component analysis over all examples of the task (`loss="neighbours"`), in which each example is a query
-to all others, so that one embedding of a batch gives many more comparisons (Goldberger et al. 2004; Laenen, Bertinetto
-2021, arXiv:2012.09831):
+or that of all one-shot tasks that the examples of an episode hold (`loss="turns"`): every example of a class takes its
+turn as the prototype, and all others are queries, so that one embedding of a batch gives many more comparisons:
 
-    p(i is of its class) = sum of exp(-|f_i - f_j|^2) over j != i of the class of i / sum of the same over all j != i
+    mean over classes w, examples m of w, turns k != m  of  cross entropy(-|f_wm - f_ck|^2 over c, w)
 """
 
 from __future__ import annotations
@@ -26,18 +25,16 @@ from metanas.modes.episodic import Episodic
 from metanas.modes.few_shot import FewShot, Queries, Support
 from metanas.network import Statistics
 
-Comparison = Literal["prototypes", "neighbours"]
+Comparison = Literal["prototypes", "turns"]
 
 
-def prototypical(
-    network: nn.Module, *, loss: Comparison = "prototypes", structure: Structure | None = None
-) -> FewShot:
+def prototypical(network: nn.Module, *, loss: Comparison = "prototypes", structure: Structure | None = None) -> FewShot:
     """A prototypical network.
 
     Args:
         network: from images to embeddings (examples, width). Its batch norms use the statistics of the batch in
             training, and those of the training classes in an inductive answer.
-        loss: what the embedding is trained by.
+        loss: what the embedding is trained by; "turns" needs as many examples of each class as of any other.
         structure: omega, shared by all tasks, where the network has choices.
 
     Raises:
@@ -48,7 +45,7 @@ def prototypical(
     metanas.errors.BilevelError: the network has no parameters to learn; a prototypical network is its embedding
     """
     if loss not in get_args(Comparison):
-        raise BilevelError(f"loss must be prototypes or neighbours, got {loss!r}{nearest(loss, get_args(Comparison))}")
+        raise BilevelError(f"loss must be prototypes or turns, got {loss!r}{nearest(loss, get_args(Comparison))}")
     if structure is not None and structure.adapts:
         raise BilevelError("nothing adapts inside a task of a prototypical network; give a structure that is shared")
     call = Episodic(network)
@@ -62,7 +59,7 @@ def prototypical(
     def start(theta: Tree, outer: Tree, support: Support) -> Tree:
         rows = embedded(outer, support.images, support.statistics)
         found = {"prototypes": prototypes(rows, support.targets)}
-        return {**found, "rows": rows, "targets": support.targets} if loss == "neighbours" else found
+        return {**found, "rows": rows, "targets": support.targets} if loss == "turns" else found
 
     def scores(theta: Tree, outer: Tree, images: Tensor, statistics: Statistics | None) -> Tensor:
         return nearness(embedded(outer, images, statistics), theta["prototypes"])
@@ -75,12 +72,22 @@ def prototypical(
         if loss == "prototypes":
             return F.cross_entropy(scores(theta, outer, queries.images, None), queries.targets)
         rows = torch.cat([theta["rows"], embedded(outer, queries.images, None)])
-        return neighbour_loss(rows, torch.cat([theta["targets"], queries.targets]))
+        return turns_loss(rows, torch.cat([theta["targets"], queries.targets]))
 
     outer: dict[str, Tree] = {"weights": {name: p.clone() for name, p in call.theta.items()}}
     outer |= {} if structure is None else {"structure": structure.start}
     problem = Bilevel(None, outer_loss, start=start)
-    return FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True)
+    return FewShot(
+        problem,
+        FirstOrder(),
+        outer,
+        0,
+        scores,
+        statistics,
+        pooled=True,
+        head=lambda theta, outer: linear_head(theta["prototypes"]),
+        mixes=structure is not None,
+    )
 
 
 def prototypes(rows: Tensor, targets: Tensor) -> Tensor:
@@ -99,19 +106,28 @@ def nearness(rows: Tensor, prototypes: Tensor) -> Tensor:
     >>> nearness(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
     tensor([[ 1., -4.]])
     """
-    return 2 * rows @ prototypes.T - prototypes.square().sum(-1)
+    weight, bias = linear_head(prototypes)
+    return rows @ weight.T + bias
 
 
-def neighbour_loss(rows: Tensor, targets: Tensor) -> Tensor:
-    """The mean over examples of -log p(i is of its class); rows (examples, width), targets (examples, ways) one-hot.
-    Each class needs two examples.
+def linear_head(prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """`nearness` as a linear map: its weight (ways, width) and bias (ways,)."""
+    return 2 * prototypes, -prototypes.square().sum(-1)
 
-    >>> rows = torch.tensor([[0.0], [0.1], [9.0], [9.1]])
-    >>> bool(neighbour_loss(rows, torch.eye(2)[torch.tensor([0, 0, 1, 1])]) < 1e-3)
+
+def turns_loss(rows: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross entropy of all one-shot tasks; rows (examples, width), targets (examples, ways) one-hot, of each
+    class as many, two or more.
+
+    >>> rows = torch.tensor([[0.0], [9.0], [0.1], [9.1]])
+    >>> bool(turns_loss(rows, torch.eye(2)[torch.tensor([0, 1, 0, 1])]) < 1e-3)
     True
     """
-    near = nearness(rows, rows)
-    hidden = torch.finfo(near.dtype).min
-    near = near.masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), hidden)
-    same = targets @ targets.T > 0.5
-    return (near.logsumexp(-1) - near.masked_fill(~same, hidden).logsumexp(-1)).mean()
+    ways = targets.shape[-1]
+    order = targets.argmax(-1).argsort(stable=True)
+    rows = rows[order]
+    near = nearness(rows, rows).view(ways, -1, ways, len(rows) // ways)  # (w, m, c, k)
+    own = near.log_softmax(2).diagonal(dim1=0, dim2=2)  # (m, k, w)
+    each = own.shape[0]
+    others = 1 - torch.eye(each, device=rows.device, dtype=rows.dtype)
+    return -(own * others[:, :, None]).sum() / (ways * each * (each - 1))

@@ -19,9 +19,9 @@ from metanas.network.norms import EpisodeNorm as EpisodeNorm
 from metanas.network.norms import Statistics as Statistics
 from metanas.network.norms import called_norms as called_norms
 from metanas.network.norms import episodic as episodic
-from metanas.network.norms import fill as fill
 from metanas.network.norms import norms_of as norms_of
 from metanas.network.norms import pooled as pooled
+from metanas.network.norms import settled as settled
 from metanas.network.ops import OPS as OPS
 from metanas.network.ops import Maker as Maker
 from metanas.network.precision import Precision as Precision

@@ -162,6 +162,17 @@ class ElasticLinear(nn.Linear):
         return y if mask is None else y * mask
 
 
+class GlobalMean(nn.AdaptiveAvgPool2d):
+    """The mean over all positions, with the positions kept as one: `nn.AdaptiveAvgPool2d(1)`, which computes the same
+    and has no rule under `vmap` for channels-last images."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((-2, -1), keepdim=True)
+
+
 class Narrow(nn.Module):
     """The first `width` channels."""
 

@@ -14,7 +14,7 @@ Source: Bronskill et al. 2020, arXiv:2003.03284, on what normalisation may see i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -26,6 +26,7 @@ from metanas.errors import ShapeError
 Statistics: TypeAlias = list[tuple[Tensor, Tensor]]
 """(mean, variance), each (channels,), of every norm, in the order in which a network calls them."""
 
+BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -33,7 +34,7 @@ class EpisodeNorm(nn.Module):
     """Batch norm over the batch at hand, in training and in evaluation alike, unless statistics are given.
 
     `given` and `found` belong to one call and are set by its caller: an iterator that the statistics are taken from, a
-    list that they are put into. Parameters have the names of torch's batch norm.
+    list that they are put into. Parameters have the names of torch's batch norm, of which `kind` says which one it was.
 
     >>> norm = EpisodeNorm(2, affine=False, eps=0.0)
     >>> x = torch.tensor([[0.0, 5.0], [2.0, 5.0]])
@@ -45,9 +46,11 @@ class EpisodeNorm(nn.Module):
     [(tensor([1., 5.]), tensor([1., 0.]))]
     """
 
-    def __init__(self, channels: int, *, affine: bool = True, eps: float = 1e-5) -> None:
+    def __init__(
+        self, channels: int, *, affine: bool = True, eps: float = 1e-5, kind: type[BatchNorm] = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
-        self.channels, self.eps = channels, eps
+        self.channels, self.eps, self.kind = channels, eps, kind
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.given: Iterator[tuple[Tensor, Tensor]] | None = None
@@ -94,8 +97,9 @@ def episodic(module: nn.Module) -> nn.Module:
     return _turned(found) if isinstance(found, BATCH_NORMS) else found
 
 
-def _turned(norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> EpisodeNorm:
-    made = EpisodeNorm(norm.num_features, affine=norm.affine, eps=norm.eps)
+def _turned(norm: BatchNorm) -> EpisodeNorm:
+    kind = next(kind for kind in BATCH_NORMS if isinstance(norm, kind))
+    made = EpisodeNorm(norm.num_features, affine=norm.affine, eps=norm.eps, kind=kind)
     if norm.affine:
         made.weight, made.bias = norm.weight, norm.bias
     return made
@@ -141,19 +145,40 @@ def pooled(parts: Iterable[Statistics]) -> Statistics:
     return result
 
 
-def fill(module: nn.Module, statistics: Statistics, names: Sequence[str]) -> None:
-    """Writes statistics into the running statistics of a module's batch norms, which evaluation mode then uses.
+def settled(module: nn.Module, theta: Mapping[str, Tensor], statistics: Statistics, names: Sequence[str]) -> nn.Module:
+    """A copy of an `episodic` module with these parameters, whose norms are torch's with these statistics: a plain
+    network, in evaluation mode, that answers each input for itself.
 
     Args:
-        names: of the batch norms, in the order of the statistics (`called_norms` of the module's `episodic` copy).
+        theta: {name: parameter}; what it leaves out stays.
+        names: of the norms, in the order of the statistics (`called_norms`).
 
     Raises:
         ShapeError: a norm that is called twice has two statistics, and can keep one.
+
+    >>> module, x = episodic(nn.BatchNorm1d(1)), torch.tensor([[0.0], [2.0]])
+    >>> plain = settled(module, {}, [(torch.tensor([1.0]), torch.tensor([1.0]))], called_norms(module, x))
+    >>> bool((plain(x) - torch.tensor([[-1.0], [1.0]])).abs().max() < 1e-4)
+    True
     """
     if len(set(names)) < len(names) or len(names) != len(statistics):
         raise ShapeError("a norm of the network is called more than once, and can keep one mean and variance only")
+    found = copy.deepcopy(module)
+    own = dict(found.named_parameters())
+    with torch.no_grad():
+        for name, value in theta.items():
+            own[name].copy_(value)
     for name, (mean, variance) in zip(names, statistics, strict=True):
-        norm = module.get_submodule(name)
-        assert isinstance(norm, BATCH_NORMS) and norm.running_mean is not None and norm.running_var is not None
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)  # torch's own evaluation takes it as it is: the population's
+        norm = found.get_submodule(name)
+        assert isinstance(norm, EpisodeNorm)
+        plain = norm.kind(norm.channels, eps=norm.eps, affine=norm.weight is not None)
+        if norm.weight is not None and norm.bias is not None:
+            plain.weight, plain.bias = norm.weight, norm.bias
+        assert plain.running_mean is not None and plain.running_var is not None
+        plain.running_mean.copy_(mean)
+        plain.running_var.copy_(variance)  # evaluation takes it as it is: the population's
+        owner, _, key = name.rpartition(".")
+        if not name:
+            return plain.eval()
+        setattr(found.get_submodule(owner), key, plain)
+    return found.eval()

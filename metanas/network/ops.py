@@ -18,6 +18,7 @@ from metanas.network.blocks import (
     ElasticConv,
     ElasticLinear,
     FactorizedReduce,
+    GlobalMean,
     Narrow,
     Phase,
     Residual,
@@ -91,7 +92,7 @@ def skip(op: Op, shape: Shape, phase: Phase) -> nn.Module:
 def classifier(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     """(Norm, activation,) mean over all positions, linear: (batch, channels, height, width) -> (batch, width)."""
     before = norm(op.norm, shape[0], phase) + ([activation(op.activation)] if op.activation else [])
-    return nn.Sequential(*before, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], width_of(op, shape)))
+    return nn.Sequential(*before, GlobalMean(), nn.Flatten(), nn.Linear(shape[0], width_of(op, shape)))
 
 
 def linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from metanas.errors import RecipeError, nearest
+from metanas.recipe.few_shot import FewShotRecipe, few_shot_contradictions
 from metanas.recipe.recipe import Recipe, Section
 from metanas.recipe.tuning import RangeRecipe, TuneRecipe, flattened
 
@@ -62,6 +63,16 @@ def read_tuning(data: Mapping[str, Any], *, more: Sequence[str] = ()) -> TuneRec
             "choose": {**choose, "values": dict(flattened(dict(values)))},
         }  # so that mistakes have their path
     return _read(TuneRecipe, data, partial(_contradictions_in_tuning, more=more))
+
+
+def read_few_shot(data: Mapping[str, Any]) -> FewShotRecipe:
+    """The recipe of a few-shot run; as `read`.
+
+    >>> read_few_shot({"episodes": {"ways": 8}, "learner": {"name": "maml"}})
+    Traceback (most recent call last):
+    metanas.errors.RecipeError: episodes.ways: maml has one output for each class, so it is tested with ...
+    """
+    return _read(FewShotRecipe, data, few_shot_contradictions)
 
 
 def _read(kind: type[R], data: Mapping[str, Any], contradictions: Callable[[R], Iterator[str]]) -> R:

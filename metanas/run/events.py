@@ -31,6 +31,7 @@ _SAME = {
     "step": ("step",),
     "epoch": ("epoch",),
     "value": ("step",),
+    "validation": ("step",),
     "trial": ("trial",),
     "train": ("network", "epoch"),
     "network": ("network",),

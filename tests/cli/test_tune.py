@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from metanas.recipe import read_toml, read_tuning
-from metanas.recipe.tuning_recipes import find_tuning, list_tunings
+from metanas.recipe.shipped import find_recipe, list_recipes
 from metanas.run import read_events
 
 QUICK = [
@@ -87,7 +87,7 @@ def test_commands(commands: Any, first: Path, arguments: list[str], code: int, o
 
 def test_the_list_has_every_recipe_with_its_summary(commands: Any, tmp_path: Path) -> None:
     lines = commands.run(["tune", "--list"], tmp_path).output.splitlines()
-    assert lines == [f"{name:<10} {summary}" for name, (_, summary) in list_tunings().items()]
+    assert lines == [f"{name:<10} {summary}" for name, (_, summary) in list_recipes("tuning").items()]
 
 
 def test_all_mistakes_of_a_recipe_are_lines(commands: Any, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_print_recipe_reads_back_and_flags_override_the_file(commands: Any, tmp_
         return read_tuning(tomllib.loads(job.output))
 
     for name in ("clean", "choose"):
-        assert printed(name) == read_tuning(read_toml(find_tuning(name)))
+        assert printed(name) == read_tuning(read_toml(find_recipe("tuning", name)))
     (tmp_path / "r.toml").write_text("seed = 1\n[outer]\nsteps = 9\nlr = 0.5\n[learn.decay]\n")
     recipe = printed("r.toml", "--steps=7", "--set=outer.lr=0.25", "--set=outer.steps=8", "--data=t.csv", "--target=y")
     assert (recipe.seed, recipe.outer.steps, recipe.outer.lr, recipe.outer.clip) == (1, 7, 0.25, 10.0)

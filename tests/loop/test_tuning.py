@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metanas.bilevel import SGD, Adam, ConjugateGradient, EvolutionStrategies, FirstOrder, ForwardMode, Unrolled
 from metanas.data import REGRESSION, Data, Split
 from metanas.errors import CheckpointError, DivergedError
-from metanas.loop import TuneSchedule, Tuning, drawn, named
+from metanas.loop import Minibatches, TuneSchedule, Tuning, drawn, named
 from metanas.modes import assemble, augmentation, decay, example_weights, rate
 from metanas.run.checkpoints import load, save
 
@@ -58,6 +58,9 @@ def start(step: int) -> dict[str, Tensor]:
     return {"weight": torch.randn(1, D, generator=draw, dtype=torch.float64)}
 
 
+BATCHES = ("noise", "inner_batches", "inner_batch", "outer_batch")
+
+
 def tuning(
     *,
     data: Data | None = None,
@@ -72,17 +75,19 @@ def tuning(
     seed: int = 0,
     **schedule: Any,
 ) -> Tuning:
-    """A tuning of weights and decays on noisy rows, from its beginning; `TuneSchedule`'s numbers by name."""
+    """A tuning of weights and decays on noisy rows, from its beginning; numbers of `TuneSchedule` and `Minibatches` by
+    name."""
     data = data or rows()
     parts = parts or (example_weights(len(data.inner)), decay(fresh(0), per="parameter", start=0.1))
     parts = [part.__class__(**{**part.__dict__, "start": _double(part.start)}) for part in parts]
-    plan = TuneSchedule(**{"steps": 6, "lr": 0.3, "noise": False, "inner_batches": 4} | schedule)
+    batches = {"noise": False, "inner_batches": 4} | {k: v for k, v in schedule.items() if k in BATCHES}
+    plan = TuneSchedule(**{"steps": 6, "lr": 0.3} | {k: v for k, v in schedule.items() if k not in BATCHES})
     return Tuning(
         assemble(network or linear(), parts, losses=losses, rule=rule or SGD(0.05, 0.9)),
         estimator or Unrolled(3),
         fresh,
         {part.name: part.start for part in parts},
-        data,
+        Minibatches(data=data, seed=seed, **batches),
         plan,
         optimizer=optimizer or (lambda tensors, lr: torch.optim.Adam(tensors, lr, fused=True)),
         shown=lambda tree: {what: v for part in parts for what, v in part.shown(tree[part.name]).items()},
@@ -221,12 +226,12 @@ def seen_by(made: Tuning) -> list[Any]:
     rows = []
     for k, (_, inner, outer) in enumerate(made._batches()):
         inputs, targets, positions, noise = inner
-        batches = [made.problem.batch_at(inner, i) for i in range(made.schedule.inner_batches + 2)]
+        batches = [made.problem.batch_at(inner, i) for i in range(made.draws.inner_batches + 2)]
         for i, batch in enumerate(batches):
             at = min(i, len(positions) - 1)
             assert torch.equal(batch[2], positions[at]) and torch.equal(batch[3], noise[at])
             assert torch.equal(batch[0], inputs[batch[2]]) and torch.equal(batch[1], targets[batch[2]])
-        assert torch.equal(made.data.outer.inputs[outer[2]], outer[0])
+        assert torch.equal(made.draws.data.outer.inputs[outer[2]], outer[0])
         rows.append((outer[2].tolist(), positions.tolist(), noise.sum().item(), made.generator.initial_seed()))
         made.step = k + 1
     return rows
@@ -246,9 +251,9 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
 def test_a_whole_split_is_handed_on_as_it_is() -> None:
     made = tuning()
     _, inner, outer = next(made._batches())
-    assert inner[0] is made.data.inner.inputs and outer[0] is made.data.outer.inputs
+    assert inner[0] is made.draws.data.inner.inputs and outer[0] is made.draws.data.outer.inputs
     assert inner[2].tolist() == [list(range(N))] and not bool(inner[3].any())
-    assert made.problem.batch_at(inner, 3)[0] is made.data.inner.inputs
+    assert made.problem.batch_at(inner, 3)[0] is made.draws.data.inner.inputs
 
 
 def test_noise_is_uniform_and_drawn_anew() -> None:

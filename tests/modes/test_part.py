@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from metanas.bilevel import SGD, Tasks, Unrolled
 from metanas.errors import BilevelError
-from metanas.loop import tuning
+from metanas.loop import minibatches
 from metanas.modes import Part, assemble, part
 from metanas.modes.augmentations import COLUMNS, augmentation
 from metanas.modes.decays import decay
@@ -171,4 +171,4 @@ def test_what_cannot_be_assembled_is_refused(parts, message):
 
 def test_the_noise_of_a_batch_is_as_wide_as_the_loop_draws_it() -> None:
     """The rooms are neighbours, so neither can take the number from the other."""
-    assert tuning.NOISE == part.NOISE
+    assert minibatches.NOISE == part.NOISE

@@ -16,7 +16,7 @@ from metanas.data import load_data
 from metanas.errors import RecipeError
 from metanas.recipe import override, parse_setting, read_toml, read_tuning
 from metanas.recipe.tuning import ChooseRecipe, InnerRecipe, OuterRecipe, RangeRecipe, TuneRecipe
-from metanas.recipe.tuning_recipes import find_tuning, list_tunings
+from metanas.recipe.shipped import find_recipe, list_recipes
 from metanas.recipe.tuning_tables import ESTIMATORS, OPTIMIZERS, make_estimator, make_parts, make_rule
 
 IMPLICIT = ("conjugate_gradient", "neumann", "nystrom", "t1t2")
@@ -194,11 +194,11 @@ def test_what_goes_together_is_taken() -> None:
 # What ships
 
 
-@pytest.mark.parametrize("name", list_tunings())
+@pytest.mark.parametrize("name", list_recipes("tuning"))
 def test_every_recipe_that_ships_can_be_made(name: str) -> None:
-    path, summary = list_tunings()[name]
-    recipe = read_tuning(read_toml(find_tuning(name)))
-    assert find_tuning(name) == path and summary.endswith(".")
+    path, summary = list_recipes("tuning")[name]
+    recipe = read_tuning(read_toml(find_recipe("tuning", name)))
+    assert find_recipe("tuning", name) == path and summary.endswith(".")
     assert read_tuning(recipe.to_json()) == recipe
     assert isinstance(make_estimator(recipe.outer, recipe.inner.steps), Estimator)
     theta = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
@@ -207,11 +207,11 @@ def test_every_recipe_that_ships_can_be_made(name: str) -> None:
 
 
 def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Any) -> None:
-    assert find_tuning("own.toml").name == "own.toml" and find_tuning(tmp_path / "x") == tmp_path / "x"
+    assert find_recipe("tuning", "own.toml").name == "own.toml" and find_recipe("tuning", tmp_path / "x") == tmp_path / "x"
     with pytest.raises(RecipeError, match=r"no tuning recipe named 'clena'; did you mean \"clean\"\?"):
-        find_tuning("clena")
+        find_recipe("tuning", "clena")
     with pytest.raises(RecipeError, match=r"allowed: augment, choose, clean, decay, rates"):
-        find_tuning("zzz")
+        find_recipe("tuning", "zzz")
 
 
 # The tables
