@@ -5,12 +5,15 @@ classes in three disjoint parts, and episodes as such a function.
 from metanas.data.augment import Augmentation, Crop, Cutout, Flip, augmented
 from metanas.data.batches import batches, in_order, steps
 from metanas.data.classes import ClassData, Classes, load_classes
+from metanas.data.compositions import Compositions, compositions
+from metanas.data.descriptions import Descriptions
 from metanas.data.episodes import Episode, Episodes
 from metanas.data.load import load_data
 from metanas.data.splits import stratified
 from metanas.data.table import Column, Table
 from metanas.data.task import CLASSIFICATION, REGRESSION, Task
 from metanas.data.types import Data, Split
+from metanas.data.words import TextEncoder, Words, sentence_encoder
 
 __all__ = [
     "CLASSIFICATION",
@@ -19,20 +22,26 @@ __all__ = [
     "ClassData",
     "Classes",
     "Column",
+    "Compositions",
     "Crop",
     "Cutout",
     "Data",
+    "Descriptions",
     "Episode",
     "Episodes",
     "Flip",
     "Split",
     "Table",
     "Task",
+    "TextEncoder",
+    "Words",
     "augmented",
     "batches",
+    "compositions",
     "in_order",
     "load_classes",
     "load_data",
+    "sentence_encoder",
     "steps",
     "stratified",
 ]

@@ -1,7 +1,7 @@
 """Examples by class, for few-shot learning: classes are split, not examples, so that a test is of classes never seen.
 
     source    any source of `load_data`, all parts of it joined, or Omniglot; examples sorted by class
-    split     whole classes to train, validation and test, from the seed; whole groups (alphabets) to validation
+    split     whole classes to train, validation and test, from the seed; groups (alphabets) are kept whole
     rotate    where asked for, after the split: each class becomes four, which share their rows of memory
     moments   mean and deviation per channel, of the training classes only
 
@@ -391,9 +391,7 @@ def _made(name: str, parts: Mapping[str, Classes], notes: tuple[str, ...], rotat
 
 def _fingerprint(parts: Mapping[str, Classes]) -> str:
     """SHA-256 (64 hex digits) of the inputs, counts, names and turns of the parts, in order."""
-    layout = {
-        part: [str(c.inputs.dtype), list(c.inputs.shape), c.counts, c.names, c.turns] for part, c in parts.items()
-    }
+    layout = {p: [str(c.inputs.dtype), list(c.inputs.shape), c.counts, c.names, c.turns] for p, c in parts.items()}
     digest = hashlib.sha256(json.dumps({"schema": 1, "parts": layout}).encode())
     for classes in parts.values():
         digest.update(classes.inputs.contiguous().numpy().data)
