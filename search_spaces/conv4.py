@@ -9,9 +9,9 @@ search    the same with choices in every block (three from the second on): an op
 from metanas.space import NEEDED, Content, Edge, Graph, Node, Space, chain, one_of, op
 
 
-def space(width: int = 64, depth: int = 4, search: bool = False) -> Space:
-    """The space. `width`: of every block; `depth`: how many, each halves height and width; `search`: whether its
-    operations are choices.
+def space(width: int = 64, depth: int = 4, flat: bool = False, search: bool = False) -> Space:
+    """The space. `width`: of every block; `depth`: how many, each halves height and width; `flat`: but for the last;
+    `search`: whether its operations are choices.
 
     Raises ValueError for a width or depth below 1.
     """
@@ -19,12 +19,12 @@ def space(width: int = 64, depth: int = 4, search: bool = False) -> Space:
         raise ValueError(f"width and depth must be >= 1, got {width} and {depth}")
     steps: list[tuple[str, Content]] = []
     for k in range(1, depth + 1):
-        if search:
-            steps += [(f"block{k}", block(k, width)), (f"pool{k}", pooling(k))]
-        else:
-            steps += [(f"conv{k}", conv(width)), (f"pool{k}", op("max_pool", kernel=2, stride=2))]
-    steps.append(("head", op("classifier", width=NEEDED)))
-    given: dict[str, int | float | str] = {"width": width, "depth": depth, "search": search}
+        steps.append((f"block{k}", block(k, width)) if search else (f"conv{k}", conv(width)))
+        if k < depth or not flat:
+            steps.append((f"pool{k}", pooling(k) if search else op("max_pool", kernel=2, stride=2)))
+    steps += [("rows", op("flatten")), ("head", op("linear", width=NEEDED))] if flat else []
+    steps += [] if flat else [("head", op("classifier", width=NEEDED))]
+    given: dict[str, int | float | str] = {"width": width, "depth": depth, "flat": flat, "search": search}
     return Space(chain(*steps), "conv4", settings=given)
 
 

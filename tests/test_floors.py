@@ -240,3 +240,31 @@ def test_no_mode_is_asked_for() -> None:
         if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and node.left.id == "mode"
     ]
     assert not asked
+
+
+MODES = {"structure", "theta0", "prototypes", "maml", "anil", "support", "queries", "fewshot", "few_shot"}
+
+
+def words_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every name of the code, and every string that could be one; docstrings are no code."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word) | ast.FunctionDef(name=word):
+                yield node.lineno, word
+            case ast.Constant(value=str(word)) | ast.ClassDef(name=word) | ast.alias(name=word):
+                yield node.lineno, word
+            case ast.keyword(arg=str(word)):
+                yield node.value.lineno, word
+
+
+def test_what_optimises_has_no_word_for_a_mode() -> None:
+    """Outer variables have the names that a mode gives them; the estimators and the loops know none of these."""
+    found = [
+        f"{name}:{line} {word}"
+        for name, tree in TREES.items()
+        if room_of(name) in ("bilevel", "loop")
+        for line, word in words_of(tree)
+        if word.lower() in MODES
+    ]
+    assert found == []
+    assert {"maml", "theta0"} <= {word for _, word in words_of(ast.parse("if outer['maml']: run(theta0=1)"))}

@@ -18,10 +18,12 @@ import torch
 from metanas import __version__
 from metanas.api.parts import Parts
 from metanas.data import CLASSIFICATION, ClassData, Data
+from metanas.data.table import Table
 from metanas.errors import RecipeError, RunError
+from metanas.exporters import Source
 from metanas.recipe import Recipe, override, read
 from metanas.run import RunFolder, dump_json, parse_json
-from metanas.space import Space, space_from_json, space_to_json
+from metanas.space import Architecture, Space, space_from_json, space_to_json
 
 SCHEMA = 1
 FREE = ("device", "threads", "checkpoint_seconds")
@@ -48,7 +50,7 @@ def surroundings(data: Data | ClassData) -> dict[str, Any]:
 def document_of(parts: Parts) -> dict[str, Any]:
     """The content of recipe.json. RunError where it holds something that JSON has no word for."""
     same = parts.final_space is parts.space
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "metanas": __version__,
         "versions": surroundings(parts.data),
@@ -59,6 +61,8 @@ def document_of(parts: Parts) -> dict[str, Any]:
         "metric": parts.task.metric_name,
         "final_space": None if same else space_to_json(parts.final_space),
     }
+    if parts.origin is not None:
+        document |= {"kind": "transfer", "transfer": {**parts.origin.described(), "run": parts.origin.run}}
     dump_json(document)
     return document
 
@@ -117,6 +121,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
                 "final_space": None if parts.final_space is parts.space else space_identity(parts.final_space),
                 "data handed over": {k: facts[k] for k in HANDED_FACTS},
                 "handed": parts.handed.described(),
+                **({} if parts.origin is None else {"transfer": parts.origin.described()}),
             }
         )
     )
@@ -179,3 +184,22 @@ def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else dump_json(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def source_of(data: Mapping[str, Any], space: str, document: Mapping[str, Any]) -> Source:
+    """What exporters need to know, from the content of result.json and recipe.json."""
+    facts = document["data"]
+    classes, mean, std, pixels = (tuple(facts[name]) for name in ("classes", "mean", "std", "pixels"))
+    architecture = Architecture.from_json(data["architecture"], data["key"])
+    return Source(architecture, space, classes, mean, std, pixels, table_of(facts), scale_of(facts))
+
+
+def table_of(facts: Mapping[str, Any]) -> Table | None:
+    """The rules for rows; runs of the first version know only images."""
+    rules = facts.get("table")
+    return None if rules is None else Table.from_json(rules)
+
+
+def scale_of(facts: Mapping[str, Any]) -> tuple[float, float]:
+    mean, std = facts.get("scale", (0.0, 1.0))
+    return mean, std

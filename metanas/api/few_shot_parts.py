@@ -159,6 +159,7 @@ class FewShotParts:
     def tuning(self, learner: FewShot, start: Tree) -> Tuning:
         """The learning at its beginning: the one loop, over tasks."""
         outer, alone = self.recipe.outer, self.recipe.episodes.tasks == 1
+        first = self.searches and self.recipe.structure.mode == "shared"  # the steps before the structure is derived
         return Tuning(
             learner.problem,
             Tasks(learner.estimator, loop=alone),  # one task needs no vmap around it
@@ -166,7 +167,7 @@ class FewShotParts:
             start,
             self.draws(),
             TuneSchedule(
-                steps=self.recipe.structure.steps if self.searches else outer.steps,
+                steps=self.recipe.structure.steps if first else outer.steps,
                 lr=outer.lr,
                 cosine=outer.schedule == "cosine",
                 clip=outer.clip,

@@ -10,6 +10,7 @@ from typing import Any
 from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
+from metanas.api.origin import read_origin
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
@@ -112,7 +113,7 @@ def search(
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)
         stem = f"{parts.space.name}-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
-        return begin(SearchJob(parts), folder, view)
+        return result_of(begin(SearchJob(parts), folder, view), ops)
 
 
 def resume(
@@ -172,8 +173,8 @@ def resume(
         if found.fingerprint != document["data"].get("fingerprint"):
             shown = "; ".join(differences(document["data"], facts_of(found)))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
-        parts = Parts(recipe, *read_spaces(folder, document), found, handed)
-        return go_on(SearchJob(parts), folder, view)
+        parts = Parts(recipe, *read_spaces(folder, document), found, handed, read_origin(folder, document))
+        return result_of(go_on(SearchJob(parts), folder, view), ops)
 
 
 def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:

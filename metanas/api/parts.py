@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.api.origin import Origin
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RecipeError, ShapeError
-from metanas.evaluation import short_training
+from metanas.evaluation import ScratchTraining, short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
-from metanas.network import OPS, Maker, Network, WithAuxiliary, derived, inherit, supernet
+from metanas.network import OPS, Maker, Network, WithAuxiliary, bequeath, derived, inherit, supernet
 from metanas.recipe import Recipe
 from metanas.recipe.tables import (
     check_precision,
@@ -82,13 +83,16 @@ def name_of(metric: Metric) -> str:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a session works with. `final_space`: the space of the networks that are trained from scratch."""
+    """What a session works with. `final_space`: the space of the networks that are trained from scratch; `origin`: what
+    a transfer starts from.
+    """
 
     recipe: Recipe
     space: Space
     final_space: Space
     data: Data
     handed: Handed = field(default_factory=Handed)
+    origin: Origin | None = None
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +121,11 @@ class Parts:
     def by_gradient(self) -> bool:
         """Whether the structure is learned from gradients, in epochs, and not from values."""
         return isinstance(self.controller, GradientController)
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is an architecture to be found; False where a transfer brings it."""
+        return self.origin is None or self.origin.how == "search"
 
     def check(self) -> None:
         """Finds what would otherwise be found after the run had begun, on tensors without memory.
@@ -183,15 +192,36 @@ class Parts:
         return seeded(self.recipe.seed, *parts).initial_seed()
 
     def network(self, architecture: Architecture, *, name: str, shape: tuple[int, ...] | None = None) -> Network:
-        """A derived network with fresh weights, on the device; `name` seeds them."""
-        return derived(
+        """A derived network at the start of its training, on the device: with fresh weights, which `name` seeds, and
+        the "derived" one of a transfer with those that it brings.
+        """
+        network = derived(
             self.final_space,
             architecture,
             shape or self.data.shape,
             self.data.outputs,
             ops=self.handed.ops or OPS,
             seed=self.number("weights", name),
-        ).to(self.device)
+        )
+        if self.origin is not None and name == "derived":
+            bequeath(network, self.origin.weights)
+        return network.to(self.device)
+
+    def training(self, network: Network, *, name: str) -> ScratchTraining:
+        """Its training on inner and outer split, at the beginning."""
+        origin = self.origin if name == "derived" else None
+        changes: dict[str, Any] = {"precision": self.recipe.precision}
+        if origin is not None and origin.how == "frozen":
+            changes["drop_path"] = 0.0
+        return ScratchTraining(
+            self.trained(network, name=name) if origin is None else network,
+            self.data.train,
+            make_training(self.recipe.evaluation, **changes),
+            seed=self.number("training"),
+            augment=self.data.augment,
+            task=self.task,
+            carried=None if origin is None else origin.carried(network),
+        )
 
     def trained(self, network: Network, *, name: str) -> nn.Module:
         """What is trained: the network, with an auxiliary head where the recipe wants one."""
@@ -214,6 +244,8 @@ class Parts:
             ops=self.handed.ops or OPS,
             seed=self.number("weights", "supernet"),
         ).to(self.device)
+        if self.origin is not None:
+            bequeath(network, self.origin.weights)
         return GradientSearch(
             self.space,
             network,
@@ -228,7 +260,7 @@ class Parts:
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
         section = self.recipe.search
-        brief = self.brief()
+        brief = self.brief(None if self.origin is None else self.origin.weights)
         return ValueSearch(
             self.space,
             lambda architecture: brief(architecture, section.value_epochs),

@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from metanas.api.documents import read_document, read_spaces
+from metanas.api.documents import read_document, read_spaces, scale_of, table_of
+from metanas.api.parts import Handed, Loss, Metric
+from metanas.api.transferring import Asked, transferred
+from metanas.api.work import View
 from metanas.data.csv_file import rows_of
 from metanas.data.table import Table
 from metanas.errors import DataError, RunError
@@ -52,9 +55,10 @@ def _number(value: float | None) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The outcome of a search.
+    """The outcome of a search, or of a transfer (`how` it was made).
 
-    `found` is the derived network, `random` are random ones of the same space, trained the same way. `network` is an
+    `found` is the derived network, `random` are random ones of the same space, trained the same way; `scratch`, after a
+    transfer, is one of the same architecture that began with nothing. `network` is an
     nn.Module in evaluation mode that takes images normalised as in `mean` and `std`, (batch, channels, height, width),
     or rows as `table.encode` gives them, (batch, features), to (batch, classes); in a regression to (batch, 1), in
     units of `scale`, the mean and deviation of the targets.
@@ -75,6 +79,8 @@ class Result:
     search_seconds: float
     train_seconds: float
     metric: str
+    scratch: Trained | None = None
+    how: str | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -91,6 +97,16 @@ class Result:
         return sum(r.test_score for r in self.random) / len(self.random) if self.random else None
 
     @property
+    def scratch_score(self) -> float | None:
+        """The metric on the test split of the same architecture from scratch; None where nothing was carried."""
+        return None if self.scratch is None else self.scratch.test_score
+
+    @property
+    def seconds(self) -> float:
+        """Of the search and the trainings."""
+        return self.search_seconds + self.train_seconds
+
+    @property
     def test_accuracy(self) -> float:
         """`test_score`, where the metric is accuracy. AttributeError where it is another."""
         return self._accuracy("test", self.test_score)
@@ -99,6 +115,11 @@ class Result:
     def random_accuracy(self) -> float | None:
         """`random_score`, where the metric is accuracy. AttributeError where it is another."""
         return self._accuracy("random", self.random_score)
+
+    @property
+    def scratch_accuracy(self) -> float | None:
+        """`scratch_score`, where the metric is accuracy. AttributeError where it is another."""
+        return self._accuracy("scratch", self.scratch_score)
 
     def _accuracy(self, which: str, score: T) -> T:
         if self.metric != "accuracy":
@@ -125,8 +146,71 @@ class Result:
         mean, std = self.scale
         return [output * std + mean for output in outputs[:, 0].tolist()]
 
+    def transfer(
+        self,
+        data: Any,
+        *,
+        how: str = "finetune",
+        lr: float | None = None,
+        target: str | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        ops: Mapping[str, Maker] | None = None,
+        loss: Loss | None = None,
+        metric: Metric | None = None,
+        run: str | Path | None = None,
+        view: View | None = None,
+    ) -> Result:
+        """Carries the network to new data, trains it there beside one from scratch, and writes a run folder.
+
+        The head, which is what the number of classes decides, is new in every case. The rest has the weights of
+        `network`; inputs are normalised by the new data's own inner split, so that they have mean 0 and deviation 1 as
+        those that the network has seen, in whatever units pixels come.
+
+        Args:
+            data, target: as of `metanas.search`: images with as many channels, of any size that the network takes, or
+                rows with the same columns; any number of classes.
+            how: `"finetune"`: everything is trained, what was carried more slowly; `"frozen"`: only the head is, and no
+                statistics of norms move; `"search"`: a new search, in the same space, whose supernet starts from these
+                weights, and so does the network that it derives, wherever both have the same operation.
+            lr: learning rate of what was carried, at the start; default: a tenth of `evaluation.lr`, the head's.
+            seed, device, settings: of the recipe, which is that of this result's run but for the data, without random
+                networks beside: `{"evaluation.epochs": 100, "evaluation.random": 3, "data.test": 0.5}`.
+            ops: of `network`, where a search was given some.
+            loss, metric, run, view: as of `metanas.search`.
+
+        Returns:
+            As of a search; `scratch` is the same architecture after the same training from nothing.
+
+        Raises:
+            RecipeError, SpaceError, DataError, RunError: before any training, in one line.
+            InterruptedSearchError, DivergedError: as of `metanas.search`.
+
+        >>> import tempfile
+        >>> import metanas
+        >>> quick = {"search.batch_size": 256, "evaluation.epochs": 1, "evaluation.random": 0}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = metanas.search("nasbench201", "digits", epochs=1, settings=quick, run=Path(folder, "first"))
+        ...     images, labels = torch.rand(40, 1, 12, 12), torch.arange(40) % 3
+        ...     moved = first.transfer((images, labels), how="frozen", run=Path(folder, "second"))
+        >>> moved.architecture == first.architecture, len(moved.classes), moved.scratch is None
+        (True, 3, False)
+        """
+        folder = transferred(
+            self,
+            data,
+            Asked(how, lr, target, seed, device, settings or {}),
+            Handed(None, None, ops, loss, metric),
+            run,
+            view,
+        )
+        return result_of(folder, ops)
+
     def __str__(self) -> str:
-        beside = "" if self.random_score is None else f" (random networks {self.shown(self.random_score)})"
+        others = {"from scratch": self.scratch_score, "random networks": self.random_score}
+        shown = ", ".join(f"{name} {self.shown(score)}" for name, score in others.items() if score is not None)
+        beside = f" ({shown})" if shown else ""
         return (
             f"{self.architecture}: test {self.metric} {self.shown(self.test_score)}{beside}, "
             f"{self.found.parameters:,} parameters"
@@ -157,11 +241,13 @@ def make_result(
         std=tuple(facts["std"]),
         pixels=tuple(facts["pixels"]),
         shape=tuple(facts["shape"]),
-        table=_table(facts),
-        scale=_scale(facts),
+        table=table_of(facts),
+        scale=scale_of(facts),
         search_seconds=data["search_seconds"],
         train_seconds=data["train_seconds"],
         metric=data.get("metric", "accuracy"),
+        scratch=None if data.get("scratch") is None else Trained.of(data["scratch"]),
+        how=data.get("how"),
     )
 
 
@@ -197,22 +283,3 @@ def write_network(
         result.scale,
     )
     return write(result.network, source, folder=folder, formats=formats, force=force)
-
-
-def source_of(data: Mapping[str, Any], space: str, document: Mapping[str, Any]) -> Source:
-    """What exporters need to know, from the content of result.json and recipe.json."""
-    facts = document["data"]
-    classes, mean, std, pixels = (tuple(facts[name]) for name in ("classes", "mean", "std", "pixels"))
-    architecture = Architecture.from_json(data["architecture"], data["key"])
-    return Source(architecture, space, classes, mean, std, pixels, _table(facts), _scale(facts))
-
-
-def _table(facts: Mapping[str, Any]) -> Table | None:
-    """The rules for rows; runs of the first version know only images."""
-    rules = facts.get("table")
-    return None if rules is None else Table.from_json(rules)
-
-
-def _scale(facts: Mapping[str, Any]) -> tuple[float, float]:
-    mean, std = facts.get("scale", (0.0, 1.0))
-    return mean, std

@@ -2,7 +2,9 @@
 
     search      steps -> events; the derived architecture
     refine      where the recipe wants it: a local search from the derived architecture, by short trainings
-    training    the derived network and random ones of the same space, from scratch, on inner + outer; each tested once
+    training    the derived network and random ones of the same space, from scratch, on inner + outer; each tested once.
+                A transfer brings weights, and perhaps the architecture: the derived network begins with them, and the
+                same is trained from scratch beside it
     result      result.json; the network as JSON, safetensors and a Python module
 
 A checkpoint names its phase and holds what the phase needs; everything else is made anew from the recipe.
@@ -23,7 +25,6 @@ from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Refinement, ValueSearch
 from metanas.network import Network
-from metanas.recipe.tables import make_training
 from metanas.run import finite
 from metanas.space import Architecture
 from metanas.space.canonical import reads_input
@@ -71,6 +72,9 @@ class Session:
         """
         if tree is not None:
             _check_held(tree, self.recorder.run.read_recipe())
+        origin = self.parts.origin
+        if tree is None and origin is not None and not self.parts.searches:
+            return self._refined(self.parts.space.architecture(origin.architecture), None)
         if tree is None or tree["phase"] == "search":
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)
@@ -154,14 +158,15 @@ class Session:
         }
 
     def _contenders(self) -> list[tuple[str, Architecture]]:
-        """What is trained from scratch: the derived network, then random ones of the same space."""
+        """What is trained: the derived network; after a transfer, the same from scratch; random ones of the space."""
         assert self.architecture is not None  # the search is over
         seed = self.parts.recipe.seed
         draws = [
             self.parts.space.sample(np.random.default_rng([seed, 1, k]))
             for k in range(self.parts.recipe.evaluation.random)
         ]
-        return [("derived", self.architecture), *((f"random {k}", a) for k, a in enumerate(draws, 1))]
+        scratch = [] if self.parts.origin is None else [("scratch", self.architecture)]
+        return [("derived", self.architecture), *scratch, *((f"random {k}", a) for k, a in enumerate(draws, 1))]
 
     def _train(self, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         contenders = self._contenders()
@@ -179,14 +184,7 @@ class Session:
     def _train_one(self, name: str, architecture: Architecture, state: dict[str, Any] | None) -> Network:
         parts, started = self.parts, self.recorder.log.elapsed
         network = parts.network(architecture, name=name)
-        training = ScratchTraining(
-            parts.trained(network, name=name),
-            parts.data.train,
-            make_training(parts.recipe.evaluation, precision=parts.recipe.precision),
-            seed=parts.number("training"),
-            augment=parts.data.augment,
-            task=parts.task,
-        )
+        training = parts.training(network, name=name)
         if state is not None:
             training.restore(state)
         try:
@@ -217,15 +215,19 @@ class Session:
         return network
 
     def _result(self) -> dict[str, Any]:
-        derived, *others = ({k: v for k, v in row.items() if k not in ("network",)} for row in self.done)
+        rows = {row["network"]: {k: v for k, v in row.items() if k != "network"} for row in self.done}
+        derived, scratch = rows.pop("derived"), rows.pop("scratch", None)
+        origin = self.parts.origin
+        by_epochs = self.parts.searches and self.parts.by_gradient
         return {
             "schema": SCHEMA,
             "metanas": __version__,
             "metric": self.parts.task.metric_name,
             **derived,
-            "random": others,
+            "random": list(rows.values()),
+            **({} if origin is None else {"how": origin.how, "scratch": scratch}),
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),
             "steps": self.steps,
-            **({"epochs": self.parts.recipe.search.epochs} if self.parts.by_gradient else {}),
+            **({"epochs": self.parts.recipe.search.epochs} if by_epochs else {}),
         }

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from metanas import __version__
 from metanas.api.choosing import check_sampler
-from metanas.api.documents import SCHEMA, differences, facts_of, surroundings
+from metanas.api.documents import SCHEMA, differences, facts_of, source_of, surroundings
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
-from metanas.api.result import source_of
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads

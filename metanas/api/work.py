@@ -13,16 +13,14 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from metanas.api.documents import document_of, identity_of, refuse_difference, surroundings, versions
+from metanas.api.documents import document_of, identity_of, refuse_difference, source_of, surroundings, versions
 from metanas.api.parts import Handed, Parts
 from metanas.api.recorder import Recorder
-from metanas.api.result import Result, make_result, source_of
 from metanas.api.session import Session
 from metanas.api.signals import graceful
 from metanas.data import ClassData, Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
 from metanas.exporters import write
-from metanas.network import OPS
 from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import check_names, make_data, make_device
@@ -104,7 +102,7 @@ class Job(Protocol[Outcome]):
 
 @dataclass(frozen=True)
 class SearchJob:
-    """A search, from its parts to its result."""
+    """A search, or a transfer, from its parts to its files; `result.result_of` reads them."""
 
     parts: Parts
 
@@ -132,8 +130,8 @@ class SearchJob:
         write(network, source, folder=folder.path, formats=formats, force=True)
         return data
 
-    def result(self, folder: RunFolder, data: dict[str, Any]) -> Result:
-        return make_result(folder, data, folder.read_recipe(), self.parts.handed.ops or OPS)
+    def result(self, folder: RunFolder, data: dict[str, Any]) -> RunFolder:
+        return folder
 
 
 def begin(job: Job[Outcome], make_folder: Callable[[], RunFolder], view: View | None) -> Outcome:

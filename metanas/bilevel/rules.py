@@ -23,7 +23,7 @@ arXiv:1412.6980; Loshchilov, Hutter 2019, arXiv:1711.05101 (decoupled decay); Li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -31,7 +31,6 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.utils._pytree import (
-    _broadcast_to_and_flatten,
     keystr,
     tree_flatten_with_path,
     tree_leaves,
@@ -221,14 +220,29 @@ def _spread(value: Number, outer: Tree, step: Tensor, theta: Tree) -> Tree:
         value = value(step)
     if isinstance(value, int | float | Tensor):
         return tree_map(lambda _: value, theta)
-    spec = tree_structure(theta)
-    spread = _broadcast_to_and_flatten(value, spec)
-    if spread is None:
+    try:
+        return _matched(value, theta)
+    except (LookupError, TypeError, ValueError):
         raise BilevelError(
             "a rule's numbers must be one for all, or a tree like theta or its upper part; theta has "
             f"{_names(theta)}, got {_names(value)}"
-        )
-    return tree_unflatten(spread, spec)
+        ) from None
+
+
+def _matched(value: Any, theta: Tree) -> Tree:
+    """The tree of numbers, each repeated for all leaves below it; the entries of mappings are matched by name, and not,
+    as `tree_map` does, by the order in which they stand."""
+    if not isinstance(value, Mapping | list | tuple):
+        return tree_map(lambda _: value, theta)
+    if isinstance(theta, Mapping) and isinstance(value, Mapping):
+        if value.keys() != theta.keys():
+            raise LookupError
+        parts: Any = {key: _matched(value[key], part) for key, part in theta.items()}
+    elif isinstance(theta, list | tuple) and isinstance(value, list | tuple):
+        parts = [_matched(v, part) for v, part in zip(value, theta, strict=True)]
+    else:
+        raise TypeError
+    return tree_unflatten(tree_leaves(parts), tree_structure(theta))
 
 
 def _names(tree: Tree) -> str:

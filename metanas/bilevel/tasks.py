@@ -37,9 +37,10 @@ class Tasks(Estimator):
     Args:
         of: the estimator of one task.
         loop: one task after the other, with the memory of one; the same numbers.
+        chunk: how many tasks at a time, where not all at once; less memory, and on a CPU often faster.
 
     Raises:
-        BilevelError: on the call, where the batches have no task axis or not the same number of tasks.
+        BilevelError: chunk < 1; on the call, where the batches have no task axis or not the same number of tasks.
 
     >>> from metanas.bilevel import SGD, Bilevel, Unrolled
     >>> loss = lambda theta, outer, batch: ((theta["w"] - batch) ** 2).sum() / 2
@@ -51,6 +52,11 @@ class Tasks(Estimator):
 
     of: Estimator
     loop: bool = False
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and self.chunk < 1:
+            raise BilevelError(f"chunk must be >= 1 or None, got {self.chunk}")
 
     @property
     def descends(self) -> bool:
@@ -83,7 +89,7 @@ class Tasks(Estimator):
             h = tree_map(lambda *row: torch.stack(row), *rows)
         else:
             dims = tree_map(lambda x: 0 if isinstance(x, Tensor) else None, axes)
-            h = vmap(one, in_dims=dims, randomness="same")(*axes)
+            h = vmap(one, in_dims=dims, randomness="same", chunk_size=self.chunk)(*axes)
         return Hypergradient(
             gradient=tree_map(lambda x: x.mean(0), h.gradient),
             outer_loss=h.outer_loss.mean(0),

@@ -12,6 +12,7 @@ import typer
 from metanas import __version__
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.learning import Plain, fewshot, print_learned, print_learner, tune, view_of
+from metanas.cli.transfer import print_found, transfer
 from metanas.errors import SpaceError
 
 app = typer.Typer(
@@ -113,11 +114,12 @@ def search(
         return
     from metanas.api import search as run_search
 
-    _print_result(run_search(recipe=whole, run=run, view=view_of(plain)))
+    print_found(run_search(recipe=whole, run=run, view=view_of(plain)))
 
 
 app.command()(tune)
 app.command()(fewshot)
+app.command()(transfer)
 
 
 @app.command()
@@ -142,7 +144,7 @@ def resume(
     if hasattr(result, "learner"):
         print_learner(result)
     else:
-        (print_learned if hasattr(result, "learned") else _print_result)(result)
+        (print_learned if hasattr(result, "learned") else print_found)(result)
 
 
 @app.command()
@@ -252,14 +254,3 @@ def _listed(name: str, path: Path) -> tuple[str, ...]:
     except SpaceError as error:
         return name, f"    error: {error}"
     return " ".join([f"{name} ", *(f"{k}={v}" for k, v in space.options.items())]), f"    {space.summary}"
-
-
-def _print_result(result: Any) -> None:
-    beside = "" if result.random_score is None else f", random networks {result.shown(result.random_score)}"
-    files = [
-        name for name in ("network.py", "network.safetensors", "architecture.json") if (result.run / name).exists()
-    ]
-    put(f"found     {result.architecture}")
-    put(f"{result.metric:<8}  {result.shown(result.test_score)} on test{beside}")
-    put(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
-    put(f"files     {result.run}/{', '.join(files)}")

@@ -6,6 +6,7 @@ from metanas.evaluation.episodes import EpisodicScore as EpisodicScore
 from metanas.evaluation.episodes import episodic_score as episodic_score
 from metanas.evaluation.retraining import Retraining as Retraining
 from metanas.evaluation.retraining import Shaped as Shaped
+from metanas.evaluation.training import Carried as Carried
 from metanas.evaluation.training import Epoch as Epoch
 from metanas.evaluation.training import Score as Score
 from metanas.evaluation.training import ScratchTraining as ScratchTraining

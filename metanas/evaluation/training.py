@@ -12,7 +12,7 @@ in a search, every random number is a function of (seed, purpose, epoch), so tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,6 +80,19 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """Parameters that were learned elsewhere, on which a training goes on with care.
+
+    names: of the network's parameters; the others begin at random
+    rate:  their learning rate as a share of the others'; 0: they stay as they are, and so does all that holds no other
+           parameter: tracked statistics do not move, and nothing is dropped
+    """
+
+    names: frozenset[str]
+    rate: float
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One epoch of a training, counted from 1: the means, over the augmented training batches, of the loss and of the
     task's metric; batches that were left out, and those on which the metric is not finite, aside. `score` is None where
@@ -109,6 +122,7 @@ class ScratchTraining:
         augment: what training batches go through.
         seed: of the order of the examples and of the augmentation.
         task: whose loss is minimised, and whose metric is reported.
+        carried: parameters that were learned elsewhere; None: all begin at random.
 
     Raises:
         ValueError: the network has no parameters (torch's own); drop path for something else than a `Network`.
@@ -123,6 +137,7 @@ class ScratchTraining:
         seed: int,
         augment: Sequence[Augmentation] = (),
         task: Task = CLASSIFICATION,
+        carried: Carried | None = None,
     ) -> None:
         self.network, self.split, self.settings, self.seed = network, train, settings, seed
         self.augment, self.task = tuple(augment), task
@@ -132,10 +147,17 @@ class ScratchTraining:
         self.noise = torch.Generator(train.targets.device)
         self.epoch = 0
         self.per_epoch = steps(train, settings.batch_size)
-        self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        slow = carried or Carried(frozenset(), 1.0)
+        self.parameters = {
+            name: p
+            for name, p in network.named_parameters()
+            if p.requires_grad and (slow.rate or name not in slow.names)
+        }
+        moving = {id(p) for p in self.parameters.values()}
+        self.fixed = [] if slow.rate else [m for m in network.modules() if not _owns(m, moving)]
         self.statistics = [x for x in network.buffers() if x.is_floating_point()]
         self.optimizer = torch.optim.SGD(
-            self.parameters.values(),
+            _groups(self.parameters, slow),
             settings.lr,
             settings.momentum,
             weight_decay=settings.weight_decay,
@@ -165,6 +187,8 @@ class ScratchTraining:
     def _run(self) -> Tensor:
         """One epoch; sums over the examples of its finite steps: (loss, examples, metric, examples that have one)."""
         self.network.train()
+        for module in self.fixed:
+            module.training = False
         rate = self.settings.drop_rate(self.epoch)
         with drop_path(self.plain, rate, self.noise) if isinstance(self.plain, Network) else nullcontext():
             return self._steps()
@@ -173,7 +197,7 @@ class ScratchTraining:
         sums = torch.zeros(4, device=self.split.targets.device)
         for k, (inputs, targets) in enumerate(self._batches(), self.epoch * self.per_epoch):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.rate(k, self.per_epoch)
+                group["lr"] = self.settings.rate(k, self.per_epoch) * group["share"]
             statistics = torch._foreach_clone(self.statistics) if self.statistics else []
             self.noise.manual_seed(seeded(self.seed, "drop path", k).initial_seed())
             outputs = computed_in(self.settings.precision, self.network, inputs)
@@ -229,6 +253,18 @@ class ScratchTraining:
             p = self.parameters[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)  # p's layout
         self.epoch = state["epoch"]
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], slow: Carried) -> list[dict[str, Any]]:
+    """Groups of an optimiser, none of them empty, each with its share of the learning rate."""
+    new = [p for name, p in parameters.items() if name not in slow.names]
+    old = [p for name, p in parameters.items() if name in slow.names]
+    return [{"params": group, "share": share} for group, share in ((new, 1.0), (old, slow.rate)) if group]
+
+
+def _owns(module: nn.Module, moving: Collection[int]) -> bool:
+    """Whether the module itself, and not only what is in it, holds one of the parameters (by `id`)."""
+    return any(id(p) in moving for p in module.parameters(recurse=False))
 
 
 def _misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> list[str]:

@@ -132,7 +132,9 @@ def adapting(
         seen = statistics(theta, outer, queries.support) if norms == "support" and call.norms else None
         return F.cross_entropy(scores(theta, outer, queries.images, seen), queries.targets)
 
-    outer: dict[str, Tree] = {"weights": tree_map(torch.clone, call.theta)}
+    # channels-last weights have no rule for one task under vmap, and are no faster there
+    plain = {name: p.clone(memory_format=torch.contiguous_format) for name, p in call.theta.items()}
+    outer: dict[str, Tree] = {"weights": plain}
     outer |= {} if structure is None else {"structure": structure.start}
     outer |= {part.name: part.start for part in parts}
     problem = Bilevel(inner_loss, outer_loss, start=start, rule=rule)

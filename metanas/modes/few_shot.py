@@ -46,7 +46,8 @@ class Described(NamedTuple):
     """Classes that no example shows: it takes the place of the support set.
 
     descriptions: (ways, d), a vector for each class
-    statistics:   of the norms, those of the training classes; None: those of the images to be answered
+    statistics:   of the norms, those of the training classes; None: for a network without batch norms, or a
+                  transductive answer
     images:       there are none
     """
 

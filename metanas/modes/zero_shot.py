@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -30,7 +31,7 @@ from metanas.errors import BilevelError, DataError, nearest
 from metanas.modes.adapting import Structure
 from metanas.modes.episodic import Episodic
 from metanas.modes.few_shot import Described, FewShot, Queries
-from metanas.modes.prototypes import nearness
+from metanas.modes.prototypes import linear_head, nearness
 from metanas.modes.stateless import Stateless
 from metanas.network import Statistics, norms_of
 
@@ -89,9 +90,9 @@ def zero_shot(
                 f"the network embeds into {rows.shape[-1]} numbers, the describer into {centres.shape[-1]}: make them "
                 "equal"
             )
-        return (
-            nearness(rows, centres) if likeness == "distance" else temperature * F.normalize(rows, dim=-1) @ centres.T
-        )
+        if likeness == "distance":
+            return nearness(rows, centres)
+        return temperature * F.normalize(rows, dim=-1) @ centres.T
 
     def statistics(theta: Tree, outer: Tree, images: Tensor | None) -> Statistics:
         if images is not None:
@@ -108,7 +109,12 @@ def zero_shot(
 
     outer: dict[str, Tree] = {"weights": tree_map(torch.clone, call.theta), "describer": tree_map(torch.clone, own)}
     outer |= {} if structure is None else {"structure": structure.start}
-    return FewShot(Bilevel(None, outer_loss, start=start), FirstOrder(), outer, 0, scores, statistics, pooled=True)
+    problem = Bilevel(None, outer_loss, start=start)
+    mixes = structure is not None
+    learner = FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True, mixes=mixes)
+    if likeness == "distance":
+        return replace(learner, head=lambda theta, outer: linear_head(theta["prototypes"]))
+    return learner
 
 
 def describer(d: int, width: int, *, hidden: int | None = None) -> nn.Module:

@@ -6,6 +6,7 @@ from metanas.network.blocks import Phase as Phase
 from metanas.network.drop_path import drop_path as drop_path
 from metanas.network.frozen import frozen as frozen
 from metanas.network.frozen import shadow as shadow
+from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit
 from metanas.network.mixing import Mix as Mix
 from metanas.network.mixing import Taken as Taken

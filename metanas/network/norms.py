@@ -83,18 +83,23 @@ def episodic(module: nn.Module) -> nn.Module:
     >>> episodic(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))[1].channels
     3
     """
+    if getattr(module, "track_running_stats", False) and not isinstance(module, BATCH_NORMS):
+        raise ShapeError(_refused("the network", module))
     found = copy.deepcopy(module)
     for path, owner in list(found.named_modules()):
-        for name, child in list(owner.named_children()):
+        for name, child in list(owner._modules.items()):  # with those that stand at two places of one owner
             if isinstance(child, BATCH_NORMS):
                 setattr(owner, name, _turned(child))
             elif getattr(child, "track_running_stats", False):
-                where = f"{path}.{name}" if path else name
-                raise ShapeError(
-                    f"{where}: a {type(child).__name__} keeps running statistics, which a task must not change; take a "
-                    "batch norm, a group norm, a layer norm, or track_running_stats=False"
-                )
+                raise ShapeError(_refused(f"{path}.{name}" if path else name, child))
     return _turned(found) if isinstance(found, BATCH_NORMS) else found
+
+
+def _refused(where: str, norm: nn.Module | None) -> str:
+    return (
+        f"{where}: {type(norm).__name__} keeps running statistics, which a task must not change; take a batch norm, "
+        "a group norm, a layer norm, or track_running_stats=False"
+    )
 
 
 def _turned(norm: BatchNorm) -> EpisodeNorm:

@@ -31,6 +31,7 @@ OWN = (
     "result.json",
     "architecture.json",
     "network.safetensors",
+    "source.safetensors",
     "learned.safetensors",
     "learned.json",
     "study.journal",

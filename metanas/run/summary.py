@@ -97,7 +97,7 @@ def summarise(path: Path) -> RunSummary:
         created=_text(document.get("created")),
         space=_text(_mapping(recipe.get("space")).get("name")),
         data=_text(_mapping(document.get("data")).get("name")),
-        controller=_text(search.get("controller")),
+        controller=_text(_mapping(document.get("transfer")).get("how"), search.get("controller")),
         epoch=_whole(result.get("epochs"), *_last(events, "epoch", only="epoch")),
         epochs=_whole(search.get("epochs"), *_last(events, "epochs", only="epoch")),
         step=_whole(result.get("steps"), *_last(events, "step")),

@@ -50,6 +50,8 @@ def _begin(event: Record, state: RunState) -> list[str]:
     verb = "resumed" if event.get("resumed") is True else "tune" if state.tuning else "search"
     if state.tuning:
         return [_tunes(f"{state.name}: {verb} {state.tuning.network or '?'} on {state.data or '?'}", state.tuning)]
+    if state.how:
+        return [f"{state.name}: transfer {state.space or '?'} to {state.data or '?'}, {state.how}"]
     line = f"{state.name}: {verb} {state.space or '?'} on {state.data or '?'} with {state.controller or '?'}"
     return [line + (f", {state.epochs} epochs" if state.epochs else "")]
 

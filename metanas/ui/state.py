@@ -69,13 +69,15 @@ class RunState:
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
     tuning: Tuning | None = None  # None: a search
+    how: str | None = None  # of a transfer: finetune, frozen, search
 
     @property
     def planned(self) -> tuple[str, ...]:
-        """The networks that are trained from scratch."""
+        """The networks that are trained, all but the first of a transfer from scratch."""
         if self.tuning:
             return TUNED
-        return ("derived", *(f"random {n + 1}" for n in range(self.random_networks or 0)))
+        scratch = ("scratch",) if self.how else ()
+        return ("derived", *scratch, *(f"random {n + 1}" for n in range(self.random_networks or 0)))
 
     @property
     def last(self) -> EpochPoint | None:
@@ -89,13 +91,14 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
     asked = as_record(written.get("recipe"))
     search, evaluation = as_record(asked.get("search")), as_record(asked.get("evaluation"))
     data, graph = as_record(written.get("data")), as_record(space)
+    how = string(as_record(written.get("transfer")), "how")
     listed = graph.get("choices")
     choices = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
     return replace(
         state,
         space=string(graph, "name") or string(as_record(asked.get("space")), "name") or state.space,
         data=string(data, "name") or state.data,
-        controller=string(search, "controller") or string(as_record(search.get("controller")), "name"),
+        controller=how or string(search, "controller") or string(as_record(search.get("controller")), "name"),
         estimator=string(search, "estimator"),
         metric=string(written, "metric") or state.metric,
         device=string(asked, "device"),
@@ -107,6 +110,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         random_networks=whole(evaluation, "random"),
         choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
         tuning=tuning_of(state.tuning, written),
+        how=how,
     )
 
 
@@ -122,7 +126,8 @@ def concluded(state: RunState, result: object) -> RunState:
         return state
     listed = found.get("random")
     random = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
-    rivals = [(f"random {n}", entry) for n, entry in enumerate(random, start=1)]
+    rivals = [("scratch", as_record(found.get("scratch")))] if found.get("scratch") else []
+    rivals += [(f"random {n}", entry) for n, entry in enumerate(random, start=1)]
     if state.tuning:
         rivals = [("start", as_record(found.get("start")))] if found.get("start") else []
     trained = tuple(_trained(name, entry) for name, entry in [(state.planned[0], found), *rivals])
@@ -182,14 +187,15 @@ def verdict(state: RunState) -> str:
     """
     found = {net.network: net.test_score for net in state.networks}
     first = found.pop(state.planned[0], None)
-    rivals = [found.get("start")] if state.tuning else list(found.values())
+    one = "start" if state.tuning else "scratch" if state.how else None
+    rivals = [found.get(one)] if one else list(found.values())
     others = [score for score in rivals if score is not None]
     if first is None or not others:
         return ""
     margin = first - sum(others) / len(others)
     shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
-    beside = "the start values" if state.tuning else f"the mean of {len(others)} random"
-    return f"{state.planned[0]} {shown} against {beside}"
+    named = {"start": "the start values", "scratch": "the same from scratch", None: f"the mean of {len(others)} random"}
+    return f"{state.planned[0]} {shown} against {named[one]}"
 
 
 def _begin(state: RunState, event: Record) -> RunState:

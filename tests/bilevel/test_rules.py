@@ -159,3 +159,14 @@ def test_memory_of_refuses_what_no_rule_has():
             memory_of(optimizer, {"w": w})
     with pytest.raises(BilevelError, match="does not step 1 of 1 tensors"):
         memory_of(torch.optim.SGD([w], 0.1), {"w": w.clone()})
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
+def test_a_tree_of_numbers_is_matched_by_name_whatever_its_order(make):
+    theta = {"a": torch.ones(2), "b": torch.ones(2)}
+    moved = []
+    for rates in ({"a": 0.0, "b": 1.0}, {"b": 1.0, "a": 0.0}):
+        rule = make(lr=lambda outer, rates=rates: rates)
+        moved.append(rule(theta, rule.init(theta), theta, {})[0])
+    assert torch.equal(moved[0]["a"], theta["a"]) and torch.equal(moved[1]["a"], theta["a"])
+    assert torch.equal(moved[0]["b"], moved[1]["b"]) and not torch.equal(moved[0]["b"], theta["b"])

@@ -31,7 +31,7 @@ def networks(state: RunState, paper: Paper) -> list[Text]:
     names = list(dict.fromkeys([*progress, *results]))
     if state.status in ("running", "waiting"):
         names += [name for name in state.planned if name not in names]
-    lines = [paper.rule("trained from scratch", verdict(state)), _heading(state, paper)]
+    lines = [paper.rule("trained" if state.how else "trained from scratch", verdict(state)), _heading(state, paper)]
     best = max((net.test_score for net in state.networks if net.test_score is not None), default=None)
     for name in names:
         if name in results:

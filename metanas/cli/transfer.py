@@ -1,0 +1,83 @@
+"""`metanas transfer`: what a search found, carried to new data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from metanas.cli.guard import guarded, put
+from metanas.cli.learning import Plain, view_of
+from metanas.errors import RecipeError, RunError
+
+
+@guarded
+def transfer(
+    source: Annotated[str, typer.Argument(metavar="RUN", help="A finished search, or a transfer.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, or a path: an .npz, a .csv, a folder of images by class, a .zip of it.", show_default=False
+        ),
+    ] = None,
+    how: Annotated[str, typer.Option(help="finetune, frozen (a new head alone is trained) or search.")] = "finetune",
+    target: Annotated[
+        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of what is carried, at the start.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="Anything of the recipe: evaluation.epochs=50", show_default=False
+        ),
+    ] = None,
+    plain: Plain = False,
+) -> None:
+    """Carry the network of a run, with its weights, to new data, and train it there beside one from scratch."""
+    from metanas.recipe import parse_setting
+
+    if data is None:
+        raise RecipeError(["which data? --data takes digits, or a path"])
+    changes = dict(parse_setting(text) for text in settings or [])
+    changes |= {} if threads is None else {"threads": threads}
+    from metanas.api import Result, load_run
+
+    found = load_run(source).result()
+    if not isinstance(found, Result):
+        raise RunError(f"{source} found no architecture; a search, or a transfer of one, is what can be carried")
+    print_found(
+        found.transfer(
+            data,
+            how=how,
+            lr=lr,
+            target=target,
+            seed=seed,
+            device=device,
+            settings=changes,
+            run=run,
+            view=view_of(plain),
+        )
+    )
+
+
+def print_found(result: Any) -> None:
+    """What a search or a transfer found, in a few lines."""
+    others = {"from scratch": result.scratch_score, "random networks": result.random_score}
+    beside = "".join(f", {name} {result.shown(score)}" for name, score in others.items() if score is not None)
+    files = [
+        name for name in ("network.py", "network.safetensors", "architecture.json") if (result.run / name).exists()
+    ]
+    put(f"found     {result.architecture}")
+    put(f"{result.metric:<8}  {result.shown(result.test_score)} on test{beside}")
+    put(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
+    put(f"files     {result.run}/{', '.join(files)}")
