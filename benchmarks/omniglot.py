@@ -41,7 +41,7 @@ COMPARES: dict[str, Any] = {
     "network.options": {"width": 64, "flat": True},
     "network.embedding": 128,
     "episodes": {"ways": 40, "shots": 1, "queries": 3, "tasks": 1, "affine": 0.5},
-    "outer": {"lr": 3e-3, "steps": 6000},
+    "outer": {"lr": 3e-3, "steps": 4000},
 }
 PLAIN: dict[str, Any] = {
     "learner": {"name": "prototypical", "options": {"loss": "prototypes"}},

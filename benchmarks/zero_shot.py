@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,13 @@ from metanas.modes import (
     describer,
     eszsl,
     generalised,
-    one_hot,
     stacking,
     zero_shot,
 )
 from metanas.network import Statistics, pooled
 
 WIDTH = 64
+QUERIES = 128
 GRID = [10.0**power for power in range(-3, 4)]
 """gamma and lambda, as in the paper."""
 
@@ -88,26 +89,25 @@ class Trained:
 
 
 def episodes(
-    images: Tensor, described: Descriptions, seed: int, steps: int, queries: int, noise: float
+    images: Tensor, described: Descriptions, silence: float, seed: int, steps: int
 ) -> Iterator[tuple[None, Described, Queries]]:
-    """Tasks of all training classes with one description each, and queries among their images.
+    """Tasks of all training classes, one description each, which says nothing of a key with probability `silence`;
+    classes whose descriptions are then the same share their queries.
 
     images: (classes, each, 3, height, width), uint8
     """
     classes, each = images.shape[:2]
+    widths = torch.tensor([key.width for key in described.keys])
     for step in range(steps):
         draw = seeded("zero-shot", seed, step)
-        of = torch.randint(classes, (1, queries), generator=draw)
-        rows = normalised(images[of, torch.randint(each, (1, queries), generator=draw)])
-        vectors = described.draw(generator=draw)[None]
-        vectors = (
-            vectors
-            + noise
-            * vectors.norm(dim=-1, keepdim=True)
-            * torch.randn(vectors.shape, generator=draw)
-            / vectors.shape[-1] ** 0.5
-        )
-        yield None, Described(vectors), Queries(rows, one_hot(of, classes), rows)
+        of = torch.randint(classes, (1, QUERIES), generator=draw)
+        rows = normalised(images[of, torch.randint(each, (1, QUERIES), generator=draw)])
+        vectors = described.draw(generator=draw)
+        if len(widths):
+            said = (torch.rand(len(widths), generator=draw) >= silence).float()
+            vectors = vectors * said.repeat_interleave(widths)
+        same = (vectors[:, None] == vectors).all(-1).float()
+        yield None, Described(vectors[None]), Queries(rows, (same / same.sum(1))[of], rows)
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -115,25 +115,19 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def train(
-    images: Tensor,
-    described: Descriptions,
-    seed: int,
-    *,
-    channels: Sequence[int],
-    steps: int,
-    hidden: int,
-    noise: float = 0.0,
-    **more,
+    images: Tensor, described: Descriptions, seed: int, *, silence: float = 0.0, steps: int, hidden: int, **more
 ) -> Trained:
     began = time.perf_counter()
     torch.manual_seed(seed)
-    learner = zero_shot(network(images.shape[-1], channels), describer(described.width, WIDTH, hidden=hidden), **more)
+    learner = zero_shot(
+        network(images.shape[-1], (24, 48, 64)), describer(described.width, WIDTH, hidden=hidden), **more
+    )
     outer = {part: {name: p.requires_grad_() for name, p in tree.items()} for part, tree in learner.outer.items()}
     leaves = [p for tree in outer.values() for p in tree.values()]
     optimizer = torch.optim.AdamW(leaves, 3e-3, weight_decay=1e-2, fused=True)
     falls = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps + 1, pct_start=0.1)
     step = torch_step(optimizer, outer)
-    batches = episodes(images, described, seed, steps, 128, noise)
+    batches = episodes(images, described, silence, seed, steps)
     estimator = Tasks(learner.estimator)
     for _ in solve(learner.problem, estimator, {}, outer, batches, outer_step=step, advance=restart):
         falls.step()
@@ -160,23 +154,19 @@ class Closed:
         return F.normalize(self.trained.features(images).double() - self.mean, dim=-1)
 
 
-def closed(trained: Trained, images: Tensor, vectors: Tensor, valid: tuple[Tensor, Tensor, Tensor]) -> Closed:
-    """With the gamma, lambda and target of the wrong classes that are best on the validation classes.
-
-    valid: images, labels, vectors of the validation classes
-    """
+def closed(trained: Trained, images: Tensor, vectors: Tensor, valid: Sequence[Tensor]) -> Closed:
+    """With the gamma, lambda and target of the wrong classes that are the best on the validation classes: their images,
+    labels, vectors."""
     rows = normalised(images.flatten(0, 1))
     labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
     found = Closed(trained, trained.features(rows).double().mean(0), torch.empty(0))
-    x, told = found.prepared(rows), found.prepared(valid[0])
+    x, asked = found.prepared(rows), found.prepared(valid[0])
     best = -1.0
-    for negative in (-1.0, 0.0):
-        for gamma in GRID:
-            for lam in GRID:
-                w = eszsl(x, labels, vectors, gamma, lam, negative=negative)
-                score = accuracy(told @ w @ valid[2].double().T, valid[1])
-                if score > best:
-                    best, found.w = score, w
+    for negative, gamma, lam in product((-1.0, 0.0), GRID, GRID):
+        w = eszsl(x, labels, vectors, gamma, lam, negative=negative)
+        score = accuracy(asked @ w @ valid[2].double().T, valid[1])
+        if score > best:
+            best, found.w = score, w
     return found
 
 
@@ -244,15 +234,15 @@ def judged(draw: Draw, model: Trained | Closed, vectors: dict[str, Tensor]) -> d
     return found
 
 
-def composed(kind: str, seed: int, **settings) -> dict[str, dict[str, float]]:
+def composed(kind: str, seed: int, *, steps: int = 700, hidden: int = 512, **more) -> dict:
     draw = drawn(seed)
     told = draw.classes.described if kind == "attributes" else draw.classes.wordings
     described = Descriptions.fit(told(draw.classes.train))
     parts = {part: getattr(draw.classes, part) for part in ("train", "validation", "test")}
     vectors = {part: described.encode(told(names)) for part, names in parts.items()}
-    settings = {"channels": (24, 48, 64), "steps": 1000, "hidden": 128, **settings}
-    trained = train(draw.train, described, seed, **settings)
-    baseline = closed(trained, draw.train, vectors["train"], (*draw.test["validation"], vectors["validation"]))
+    trained = train(draw.train, described, seed, steps=steps, hidden=hidden, **more)
+    valid = (*draw.test["validation"], vectors["validation"])
+    baseline = closed(trained, draw.train, vectors["train"], valid)
     if kind == "sentences":
         for name, templates in (("known wordings", WORDINGS), ("held-out wordings", HELD_OUT_WORDINGS)):
             said = [draw.classes.wordings(parts["test"], [text]) for text in templates]
@@ -361,7 +351,7 @@ def run_cifar(seeds: Sequence[int]) -> None:
             vectors = told.encode({name: every[name] for name in pair})
             x, labels = normalised(torch.cat([images[name][:1000] for name in pair])), torch.arange(2000) // 1000
             seen = torch.stack([images[name] for name in known])
-            trained = train(seen, told, seeds[0], channels=(24, 48, 64), steps=500, hidden=0)
+            trained = train(seen, told, seeds[0], steps=500, hidden=0)
             baseline = chosen(trained, seen[:, :500], told.vectors)
             rows.append([accuracy(model.scores(vectors, x), labels) for model in (trained, baseline)])
             print(

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from metanas import __version__
+from metanas.api.describing import Told, told
 from metanas.api.documents import SCHEMA, differences, surroundings
 from metanas.api.few_shot_parts import FewShotHanded, FewShotParts, built, class_facts
 from metanas.api.few_shot_session import FewShotSession
@@ -20,8 +21,8 @@ from metanas.api.learner_files import load_learner, save_learner
 from metanas.api.recorder import Recorder
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
 from metanas.data import ClassData
-from metanas.errors import ExportError, RecipeError, RunError
-from metanas.exporters import read_learned, write_learned
+from metanas.errors import ExportError, RecipeError, RunError, nearest
+from metanas.exporters import FORMATS, read_learned, write_learned
 from metanas.recipe import FewShotRecipe, override, read_few_shot, read_toml
 from metanas.recipe.few_shot import COMPARES
 from metanas.recipe.few_shot_tables import make_class_data
@@ -108,7 +109,7 @@ class FewShotJob:
         return data
 
     def result(self, folder: RunFolder, data: dict[str, Any]) -> FewShotResult:
-        return few_shot_result_of(folder, data, self.parts.handed.network)
+        return few_shot_result_of(folder, data, self.parts.handed)
 
 
 def fewshot(
@@ -116,6 +117,8 @@ def fewshot(
     data: Any = None,
     *,
     network: nn.Module | None = None,
+    descriptions: Any = None,
+    encoder: Any = None,
     learner: str | None = None,
     ways: int | None = None,
     shots: int | None = None,
@@ -134,7 +137,10 @@ def fewshot(
         data: `"digits"`, a path (an .npz, a folder or .zip of images by class, Omniglot's .npz), arrays (x, y), a
             Dataset, or ClassData; nothing of the recipe's `data` section holds for it.
         network: a module of your own, from images to scores (of a learner that adapts) or to an embedding.
-        learner: a name: "prototypical", "maml", "fomaml", "anil", "meta_sgd", "reptile", "imaml".
+        descriptions: of all classes, for `learner="zero_shot"`: {class: {key: value}}, {class: vector},
+            {class: sentence or list of them}, or the path of a .json or .csv file (`data.descriptions`).
+        encoder: of sentences, list of str -> (n, d); default: one that needs no download.
+        learner: a name: "prototypical", "maml", "fomaml", "anil", "meta_sgd", "reptile", "imaml", "zero_shot".
         ways, shots: classes of a task and examples of each, of the training and of the test; a learner that compares
             keeps the ways of its training.
         steps, seed, device: of the recipe's `outer.steps`, `seed`, `device`.
@@ -165,6 +171,9 @@ def fewshot(
         start["network"] = {"name": None}
     if learner is not None and learner != start["learner"]["name"]:
         start["learner"] = {"name": learner}
+    if isinstance(descriptions, str | Path):
+        start["data"] = {**start["data"], "descriptions": str(descriptions)}
+        descriptions = None
     compares = start["learner"]["name"] in COMPARES
     changes: dict[str, Any] = {
         "evaluation.ways": ways,
@@ -178,7 +187,8 @@ def fewshot(
     changes = {path: value for path, value in changes.items() if value is not None}
     whole = read_few_shot(override(start, {**(settings or {}), **changes}))
     with threads(whole.threads):
-        parts = prepare_few_shot(whole, None if isinstance(data, str | Path) else data, FewShotHanded(network))
+        handed = FewShotHanded(network, descriptions, encoder)
+        parts = prepare_few_shot(whole, None if isinstance(data, str | Path) else data, handed)
         stem = f"fewshot-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
         return begin(FewShotJob(parts), folder, view)
@@ -198,9 +208,23 @@ def prepare_few_shot(recipe: FewShotRecipe, data: Any, handed: FewShotHanded) ->
     """
     space = built(recipe) if handed.network is None else None
     found = make_class_data(recipe, data).to(make_device(recipe.device))
-    parts = FewShotParts(recipe, space, found, handed)
+    parts = FewShotParts(recipe, space, found, handed, told=_told(recipe, found, handed))
     parts.check()
     return parts
+
+
+def _told(recipe: FewShotRecipe, data: ClassData, handed: FewShotHanded) -> Told | None:
+    """The descriptions of the classes, for a learner that reads them."""
+    source = recipe.data.descriptions if handed.descriptions is None else handed.descriptions
+    if recipe.learner.name != "zero_shot":
+        if source is not None or handed.encoder is not None:
+            raise RecipeError(
+                [f"data.descriptions: {recipe.learner.name} reads none; take zero_shot, or leave them out"]
+            )
+        return None
+    if source is None:
+        raise RecipeError(["data.descriptions: zero_shot needs the classes described; give descriptions"])
+    return told(data, source, handed.encoder)
 
 
 def resume_few_shot(
@@ -230,13 +254,14 @@ def resume_few_shot(
 
 
 def few_shot_result_of(
-    folder: RunFolder, data: Mapping[str, Any] | None = None, network: nn.Module | None = None
+    folder: RunFolder, data: Mapping[str, Any] | None = None, handed: FewShotHanded | None = None
 ) -> FewShotResult:
     """The result of a few-shot run. RunError where there is none yet, or its files are damaged."""
     data = folder.read_result() if data is None else data
     if data is None:
         raise RunError(f"{folder.path} has no result yet; resume it: {folder.resumed_by}")
-    learner = load_learner(folder.path, network=network)
+    own = handed or FewShotHanded()
+    learner = load_learner(folder.path, network=own.network, encoder=own.encoder)
     try:
         return FewShotResult(
             learner=learner,
@@ -262,6 +287,9 @@ def export_learner(run: Path, folder: Path, formats: tuple[str, ...], *, force: 
     Raises:
         ExportError: a format that a learner has not, or a file that is there.
     """
+    for name in formats:
+        if name not in FORMATS:
+            raise ExportError(f"unknown format {name!r}{nearest(name, FORMATS)}")
     wrong = [name for name in formats if name not in RUN_FORMATS]
     if wrong:
         raise ExportError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from metanas.api.describing import Told
 from metanas.api.documents import FREE, space_identity
 from metanas.api.learner import Learner, Pixels
 from metanas.api.parts import describe
@@ -21,7 +22,7 @@ from metanas.data.seeds import seeded
 from metanas.errors import RecipeError, ShapeError
 from metanas.evaluation import EpisodicScore, episodic_score
 from metanas.loop import TuneSchedule, Tuning
-from metanas.modes import FewShot, Queries, Structure, Support, answer, one_hot, softmax_structure
+from metanas.modes import Described, FewShot, Queries, Structure, Support, answer, one_hot, softmax_structure
 from metanas.network import Statistics, derived, inherit, pooled, supernet
 from metanas.recipe import FewShotRecipe
 from metanas.recipe.few_shot import COMPARES
@@ -39,14 +40,19 @@ TEST_TASKS = 8
 class FewShotHanded:
     """Objects that a user gave in place of names; a resumed run needs them again.
 
-    network: a module in place of a space's network, from images to scores or to an embedding.
+    network:      a module in place of a space's network, from images to scores or to an embedding
+    descriptions: of the classes, in place of the file that the recipe names
+    encoder:      of sentences, n strings -> (n, d), in place of the one that needs no download
     """
 
     network: nn.Module | None = None
+    descriptions: Any = None
+    encoder: Any = None
 
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside."""
-        return {} if self.network is None else {"network": describe(self.network)}
+        given = {name: getattr(self, name) for name in ("network", "descriptions", "encoder")}
+        return {name: describe(value) for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -54,22 +60,28 @@ class EpisodeDraws:
     """Tasks of each outer step, as a learner's problem reads them (`loop.Draws`).
 
     episodes: of the training; `grouped`: those whose classes are of one group, taken for a share of the steps
+    told:     descriptions, where they take the place of the support set
     """
 
     episodes: Episodes
     grouped: Episodes | None = None
     share: float = 0.0
+    told: Told | None = None
 
     @property
     def device(self) -> torch.device:
         return self.episodes.data.device
 
     def batches(self, step: int) -> tuple[Any, Any]:
-        """`Support` and `Queries` with the tasks as their first axis."""
+        """`Support`, or `Described`, and `Queries` with the tasks as their first axis."""
         chance = float(torch.rand((), generator=seeded(self.episodes.seed, "grouped", step)))
         grouped = self.grouped is not None and chance < self.share
         episode = (self.grouped if grouped and self.grouped else self.episodes).at(step)
-        return batches_of(episode)
+        support, queries = batches_of(episode)
+        if self.told is None:
+            return support, queries
+        rows = self.told.drawn(step, self.episodes.seed)
+        return Described(rows[episode.classes.to(rows.device)]), queries
 
     def fitted(self, problem: Bilevel) -> Bilevel:
         return problem
@@ -92,6 +104,7 @@ class FewShotParts:
     data: ClassData
     handed: FewShotHanded = field(default_factory=FewShotHanded)
     architecture: Architecture | None = None
+    told: Told | None = None
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +124,11 @@ class FewShotParts:
     def ways(self) -> int | None:
         return None if self.compares else self.recipe.evaluation.ways
 
+    @property
+    def outputs(self) -> int:
+        """Width of the network's output."""
+        return self.recipe.network.embedding if self.compares else self.recipe.evaluation.ways
+
     def with_architecture(self, architecture: Architecture) -> FewShotParts:
         """The same with a structure that is settled."""
         return replace(self, architecture=architecture)
@@ -121,8 +139,7 @@ class FewShotParts:
         if self.handed.network is not None:
             return copy.deepcopy(self.handed.network).to(self.device)
         assert self.space is not None  # one of the two is there
-        outputs = self.recipe.network.embedding if self.compares else self.recipe.evaluation.ways
-        seed = seeded(self.recipe.seed, "weights").initial_seed()
+        outputs, seed = self.outputs, seeded(self.recipe.seed, "weights").initial_seed()
         if self.searches:
             return supernet(self.space, self.data.shape, outputs, seed=seed).to(self.device)
         architecture = self.architecture or self.space.architecture(self.recipe.network.architecture)
@@ -138,7 +155,11 @@ class FewShotParts:
         return softmax_structure(choices, adapts=section.mode == "adapts", gain=section.gain)
 
     def learner(self, network: nn.Module) -> FewShot:
-        return make_learner(self.recipe.learner, network, self.structure())
+        seed = seeded(self.recipe.seed, "describer").initial_seed()
+        width = None if self.told is None else self.told.known.width
+        return make_learner(
+            self.recipe.learner, network, self.structure(), described=width, outputs=self.outputs, seed=seed
+        )
 
     def episodes(self, part: str, *, tasks: int, within: bool = False) -> Episodes:
         """Episodes of training for "train", of an evaluation for the other parts."""
@@ -154,7 +175,7 @@ class FewShotParts:
     def draws(self) -> EpisodeDraws:
         own = self.recipe.episodes
         grouped = self.episodes("train", tasks=own.tasks, within=True) if own.within else None
-        return EpisodeDraws(self.episodes("train", tasks=own.tasks), grouped, own.within)
+        return EpisodeDraws(self.episodes("train", tasks=own.tasks), grouped, own.within, self.told)
 
     def tuning(self, learner: FewShot, start: Tree) -> Tuning:
         """The learning at its beginning: the one loop, over tasks."""
@@ -213,16 +234,28 @@ class FewShotParts:
         return pooled(rows)
 
     def answers(
-        self, learner: FewShot, outer: Tree, statistics: Statistics | None, *, transductive: bool = False
+        self,
+        learner: FewShot,
+        outer: Tree,
+        statistics: Statistics | None,
+        *,
+        vectors: Tensor | None = None,
+        transductive: bool = False,
     ) -> Callable[[Episode], Tensor]:
-        """Episode -> scores of its queries, (tasks, queries, ways)."""
+        """Episode -> scores of its queries, (tasks, queries, ways).
 
-        def one(images: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
-            return answer(learner, outer, Support(images, targets, statistics), asked, transductive=transductive)
+        Args:
+            vectors: (classes, d), the descriptions of the part that the episodes are of, where they are told.
+        """
+
+        def one(support: Any, asked: Tensor) -> Tensor:
+            support = support._replace(statistics=statistics)
+            return answer(learner, outer, support, asked, transductive=transductive)
 
         def of(episode: Episode) -> Tensor:
             support, queries = batches_of(episode)
-            scores: Tensor = vmap(one)(support.images, support.targets, queries.images)
+            rows = support[:2] if vectors is None else (vectors[episode.classes.to(vectors.device)],)
+            scores: Tensor = vmap(one)(queries.images, *rows)
             return scores
 
         return of
@@ -231,7 +264,9 @@ class FewShotParts:
         self, learner: FewShot, outer: Tree, part: str, count: int, *, transductive: bool = False
     ) -> EpisodicScore:
         """The score over `count` episodes of a part."""
-        answers = self.answers(learner, outer, self.statistics(learner, outer), transductive=transductive)
+        vectors = None if self.told is None else self.told.of(part)
+        statistics = self.statistics(learner, outer)
+        answers = self.answers(learner, outer, statistics, vectors=vectors, transductive=transductive)
         return episodic_score(answers, self.episodes(part, tasks=min(count, TEST_TASKS)), count)
 
     def made(self, learner: FewShot, network: nn.Module, outer: Tree, statistics: Statistics | None) -> Learner:
@@ -240,7 +275,8 @@ class FewShotParts:
         if architecture is None and self.space is not None and not self.searches:
             architecture = self.space.architecture(self.recipe.network.architecture)
         pixels = Pixels(data.shape, data.mean, data.std, data.pixels)
-        return Learner(learner, outer, statistics, network, pixels, self.ways, self.space, architecture)
+        known = None if self.told is None else self.told.known
+        return Learner(learner, outer, statistics, network, pixels, self.ways, self.space, architecture, known)
 
     def check(self) -> None:
         """Finds what would otherwise be found after the run had begun.
@@ -278,7 +314,7 @@ class FewShotParts:
         return {
             **{name: value for name, value in self.recipe.to_json().items() if name not in FREE},
             "space.json": None if self.space is None else space_identity(self.space),
-            "data handed over": {k: class_facts(self.data)[k] for k in ("fingerprint", "shape", "sizes")},
+            "data handed over": {k: class_facts(self.data)[k] for k in ("fingerprint", "shape", "sizes", "task")},
             "handed": self.handed.described(),
         }
 

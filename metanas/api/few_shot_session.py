@@ -92,7 +92,7 @@ class FewShotSession:
             self.recorder.pause_point(before + step.step, lambda: self._tree(tuning))
         self.seconds["learn"] = self.recorder.log.elapsed - self.seconds["structure"]
         outer = self._best_of(tuning)
-        return self._test(parts, few_shot, network, outer, first, tuning.step)
+        return self._test(parts, few_shot, network, outer, first, before + tuning.step)
 
     def _validate(self, parts: FewShotParts, few_shot: FewShot, tuning: Tuning, before: int) -> None:
         """On validation classes, where there are some; keeps the best, and of equals the last."""
@@ -109,14 +109,15 @@ class FewShotSession:
         )
         if self.best is None or score.accuracy >= self.best["accuracy"]:
             kept = {name: x.detach().clone() for name, x in named(tuning.outer).items()}
-            self.best = {"step": tuning.step, "accuracy": score.accuracy, "outer": kept}
+            self.best = {"step": before + tuning.step, "accuracy": score.accuracy, "outer": kept}
 
     def _best_of(self, tuning: Tuning) -> Tree:
         outer = tree_map(lambda x: x.detach(), tuning.outer)
         if self.best is None:
             return outer
         kept = self.best["outer"]
-        leaves = [kept[name].to(tuning.draws.device) for name in named(outer)]
+        # In the layout of the outer variables: a sum in another order ends in another last bit, and a resumed run with it.
+        leaves = [torch.empty_like(x).copy_(kept[name]) for name, x in named(outer).items()]
         return tree_unflatten(leaves, tree_structure(outer))
 
     def _tree(self, tuning: Tuning) -> dict[str, Any]:

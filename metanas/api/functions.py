@@ -139,7 +139,7 @@ def resume(
             names.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
-            `metanas.fewshot`: the network.
+            `metanas.fewshot`: the network, descriptions and encoder.
 
     Raises:
         RunError: no such run, in use, or what is handed over is not what the run was started with.
@@ -154,10 +154,10 @@ def resume(
             return tune_result_of(folder, network=own.network)
         return resume_tuning(folder, document, data=data, handed=own, device=device, view=view)
     if document.get("kind") == "fewshot":
-        module = _network_only(folder, tuning)
+        own_parts = FewShotHanded(**_few_shot_only(folder, tuning))
         if finished:
-            return few_shot_result_of(folder, network=module)
-        return resume_few_shot(folder, document, data=data, handed=FewShotHanded(module), device=device, view=view)
+            return few_shot_result_of(folder, handed=own_parts)
+        return resume_few_shot(folder, document, data=data, handed=own_parts, device=device, view=view)
     if tuning:
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
@@ -185,12 +185,12 @@ def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if name == "parts" else value for name, value in given.items()}
 
 
-def _network_only(folder: RunFolder, given: Mapping[str, Any]) -> Any:
-    """The network that a few-shot run is handed. RunError where there is more."""
-    more = [name for name in given if name != "network"]
+def _few_shot_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a few-shot run is handed. RunError where there is more."""
+    more = [name for name in given if name not in ("network", "descriptions", "encoder")]
     if more:
         raise RunError(f"{folder.path} is a few-shot run, which takes no {', '.join(more)}; leave it out")
-    return given.get("network")
+    return dict(given)
 
 
 def export(

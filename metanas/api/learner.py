@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from metanas.bilevel import Tree
+from metanas.data import Descriptions
+from metanas.data.descriptions import Wordings, as_known
 from metanas.data.load import channels_first
 from metanas.errors import DataError, ExportError
 from metanas.exporters import Source, write
-from metanas.modes import FewShot, Support, adapt, one_hot
+from metanas.modes import Described, FewShot, Support, adapt, one_hot
 from metanas.modes.adapting import last_linear
 from metanas.network import Network, Statistics, called_norms, derived, episodic, settled
 from metanas.space import Architecture, Space
@@ -48,18 +50,25 @@ class Pixels:
         one image without the first axis, or rows.
 
         Raises:
-            DataError: another shape.
+            DataError: no numbers, or some that are not finite; none; another shape.
         """
-        array = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+        try:
+            array = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"images must be an array or a tensor of numbers: {error}") from None
         whole = len(self.shape)
         if array.dim() == whole - 1 or (array.dim() == whole and tuple(array.shape) == self.shape):
             array = array[None]
         if whole == 3 and array.dim() in (3, 4):
             array = channels_first(array)
-        if tuple(array.shape[1:]) != self.shape or not len(array):
+        if not array.numel():
+            raise DataError(f"the learner takes images of shape {self.shape}, got none")
+        if tuple(array.shape[1:]) != self.shape:
             raise DataError(
                 f"the learner takes images of shape {self.shape}, got {tuple(array.shape[1:])}; scale or crop them"
             )
+        if not bool(torch.isfinite(array).all()):
+            raise DataError("images hold numbers that are not finite (nan or inf); leave them out")
         axes = (-1, 1, 1) if whole == 3 else (-1,)
         mean, std = (torch.tensor(t, device=device).view(axes) for t in (self.mean, self.std))
         return (array.to(device).float() - mean) / std
@@ -117,6 +126,7 @@ class Learner:
     statistics: of the norms on the training classes; None where the support set's are used
     network:    the module whose parameters `outer["weights"]` are
     ways:       how many classes it tells apart; None: any number
+    known:      descriptions of the training classes, by which others are read; None where it learns from examples
     """
 
     few_shot: FewShot
@@ -127,6 +137,7 @@ class Learner:
     ways: int | None
     space: Space | None
     architecture: Architecture | None
+    known: Descriptions | None = None
 
     def adapt(self, images: Any, labels: Sequence[Any]) -> Classifier:
         """A classifier of the classes in `labels`, from examples of them.
@@ -140,6 +151,8 @@ class Learner:
             DataError: not one label for each image, one class only, another number of classes than the learner was
                 made for, another shape.
         """
+        if self.known is not None:
+            raise DataError("this learner reads descriptions, not examples; call describe({class: description})")
         named = [str(label.item() if isinstance(label, Tensor | np.generic) else label) for label in labels]
         classes = tuple(dict.fromkeys(named))
         inputs = self.pixels.inputs(images, self.device)
@@ -156,6 +169,25 @@ class Learner:
         support = Support(inputs, targets, self.statistics)
         with torch.no_grad():
             return self._classifier(support, classes)
+
+    def describe(self, classes: Wordings) -> Classifier:
+        """A classifier of classes that no example shows.
+
+        Args:
+            classes: {class: description or list of them}, as the training classes were described.
+
+        Raises:
+            DataError: a learner that learns from examples; one class only; an unknown key or word, a class described
+                twice, or as another is.
+        """
+        if self.known is None:
+            raise DataError("this learner learns from examples, not descriptions; call adapt(images, labels)")
+        names = tuple(as_known(classes).classes)
+        if len(names) < 2:
+            raise DataError(f"describe needs two classes or more to tell apart, got {', '.join(names) or 'none'}")
+        vectors = self.known.encode(classes).to(self.device)
+        with torch.no_grad():
+            return self._classifier(Described(vectors, self.statistics), names)
 
     @property
     def device(self) -> torch.device:
@@ -178,13 +210,14 @@ class Learner:
 
     def _plain(self, theta: Tree, statistics: Statistics, ways: int) -> nn.Module:
         """The adapted network with a head of as many outputs as there are classes."""
-        if self.few_shot.mixes:
+        unlinear = "prototypes" in theta and self.few_shot.head is None
+        if self.few_shot.mixes or unlinear:
             return Mixed(self.few_shot, copy.deepcopy(self.outer), theta, statistics).eval()
         weights = {**self.outer["weights"], **theta.get("weights", {})}
         base = episodic(self.network)
         names = called_norms(base, torch.zeros(2, *self.pixels.shape, device=self.device))
         if self.few_shot.head is None:
-            return settled(base, weights, statistics, names)
+            return _scratch(settled(base, weights, statistics, names, affine=self.space is not None))
         weight, bias = self.few_shot.head(theta, self.outer)
         if self.space is None or self.architecture is None:
             last = nn.Linear(weight.shape[1], ways).to(weight)
@@ -195,11 +228,19 @@ class Learner:
         head = last_linear(made)  # the embedding's own linear map, and the one that compares, are one
         weights[f"{head}.bias"] = weight @ weights[f"{head}.bias"] + bias
         weights[f"{head}.weight"] = weight @ weights[f"{head}.weight"]
-        return settled(episodic(made), weights, statistics, names)
+        return _scratch(settled(episodic(made), weights, statistics, names, affine=True))
+
+
+def _scratch(network: nn.Module) -> nn.Module:
+    """A network whose norms keep statistics is one of the other phase: as after a training from scratch."""
+    if isinstance(network, Network):
+        network.phase = "scratch"
+    return network
 
 
 class Mixed(nn.Module):
-    """An adapted learner whose structure is a mixture, as a module of inputs alone."""
+    """An adapted learner that no plain network equals, as a module of inputs alone: its structure is a mixture, or its
+    scores are not linear in the embedding."""
 
     def __init__(self, learner: FewShot, outer: Tree, theta: Tree, statistics: Statistics) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_structure, tree_unflatten
 
 from metanas.api.documents import SCHEMA
 from metanas.api.learner import Learner, Pixels
-from metanas.errors import CheckpointError, RunError
+from metanas.data import Descriptions
+from metanas.errors import CheckpointError, RecipeError, RunError
 from metanas.exporters import read_learned, write_learned
 from metanas.loop import named
 from metanas.modes import softmax_structure
@@ -41,15 +42,17 @@ def save_learner(learner: Learner, folder: Path, recipe: FewShotRecipe) -> tuple
         "mean": list(learner.pixels.mean),
         "std": list(learner.pixels.std),
         "pixels": list(learner.pixels.span),
+        "descriptions": None if learner.known is None else learner.known.to_json(),
     }
     return write_learned(folder, tensors, facts)
 
 
-def load_learner(folder: str | Path, *, network: nn.Module | None = None) -> Learner:
+def load_learner(folder: str | Path, *, network: nn.Module | None = None, encoder: Any = None) -> Learner:
     """The learner of a finished few-shot run, or of a folder that it was saved or exported to.
 
     Args:
         network: the module that it was made with, where that was one of your own.
+        encoder: the text encoder that it was made with, where that was one of your own.
 
     Raises:
         RunError: no learner there, one of a newer version, or one that needs your own module.
@@ -64,12 +67,16 @@ def load_learner(folder: str | Path, *, network: nn.Module | None = None) -> Lea
         raise RunError(f"{path} holds no learner but what a tuning learned; give the folder of a few-shot run")
     check_schema(facts, path, known=SCHEMA)
     try:
-        return _loaded(facts, read_learned(folder), folder, network)
-    except (KeyError, TypeError, ValueError) as error:
+        return _loaded(facts, read_learned(folder), folder, network, encoder)
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
 
 
-def _loaded(facts: dict[str, Any], tensors: dict[str, Tensor], folder: Path, network: nn.Module | None) -> Learner:
+def _loaded(
+    facts: dict[str, Any], tensors: dict[str, Tensor], folder: Path, network: nn.Module | None, encoder: Any
+) -> Learner:
     space = None if facts["space"] is None else space_from_json(facts["space"])
     shape, section = tuple(facts["shape"]), StructureRecipe(**facts["structure"])
     architecture, structure = None, None
@@ -83,7 +90,12 @@ def _loaded(facts: dict[str, Any], tensors: dict[str, Tensor], folder: Path, net
     else:
         architecture = space.architecture(facts["architecture"])
         network = derived(space, architecture, shape, facts["outputs"], phase="search")
-    learner = make_learner(LearnerRecipe(**facts["learner"]), network, structure)
+    told = facts.get("descriptions")
+    known = None if told is None else Descriptions.from_json(told, encoder=encoder)
+    width = None if known is None else known.width
+    learner = make_learner(
+        LearnerRecipe(**facts["learner"]), network, structure, described=width, outputs=facts["outputs"]
+    )
     wanted = named(learner.outer)
     given = {name.removeprefix("outer."): x for name, x in tensors.items() if name.startswith("outer.")}
     wrong = [name for name in wanted if name not in given or given[name].shape != wanted[name].shape]
@@ -96,4 +108,4 @@ def _loaded(facts: dict[str, Any], tensors: dict[str, Tensor], folder: Path, net
     span = facts["pixels"]
     pixels = Pixels(shape, tuple(facts["mean"]), tuple(facts["std"]), (span[0], span[1]))
     statistics = [(mean, variance) for mean, variance in pairs] if learner.pooled else None
-    return Learner(learner, outer, statistics, network, pixels, facts["ways"], space, architecture)
+    return Learner(learner, outer, statistics, network, pixels, facts["ways"], space, architecture, known)

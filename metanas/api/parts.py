@@ -139,7 +139,7 @@ class Parts:
         outputs, ops = self.data.outputs, self.handed.ops or OPS
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
-        controller = self.controller
+        controller = self.controller if self.searches else None
         learned = isinstance(controller, GradientController) and not controller.fixed
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         rows = len(self.data.shape) == 1
@@ -147,7 +147,7 @@ class Parts:
             if isinstance(controller, GradientController):
                 self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
             head = self._auxiliary_node()
-            if isinstance(controller, ValueController) or self.final_space is not self.space or head:
+            if not isinstance(controller, GradientController) or self.final_space is not self.space or head:
                 one = self.space.sample(np.random.default_rng(0))
                 last = derived(self.final_space, one, self.data.shape, outputs, ops=ops)
                 self._require_outputs(last)

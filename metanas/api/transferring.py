@@ -65,7 +65,7 @@ def transferred(
 ) -> RunFolder:
     """The folder of a finished transfer; see `Result.transfer`."""
     _check(asked)
-    recipe = _recipe(found, data, asked)
+    recipe = recipe_of(found, data, asked)
     with threads(recipe.threads):
         parts = prepare(found, recipe, None if isinstance(data, str | Path) else data, asked, handed)
         stem = f"{asked.how}-{parts.space.name}-{parts.data.name}"
@@ -89,7 +89,7 @@ def _check(asked: Asked) -> None:
         raise RecipeError([f"lr: what is frozen has none, got {asked.lr}; the head's is evaluation.lr"])
 
 
-def _recipe(found: Found, data: Any, asked: Asked) -> Recipe:
+def recipe_of(found: Found, data: Any, asked: Asked) -> Recipe:
     """That of the run it comes from, with the new data, no random networks, and what was asked for."""
     base = read_document(RunFolder.open(found.run))["recipe"]
     space, evaluation = base.get("space", {}), base.get("evaluation", {})

@@ -84,7 +84,8 @@ def zero_shot(
         return {"prototypes": F.normalize(told(outer["describer"], classes.descriptions), dim=-1)}
 
     def scores(theta: Tree, outer: Tree, images: Tensor, statistics: Statistics | None) -> Tensor:
-        rows, centres = call(outer["weights"], images, statistics, **mixed(outer)), theta["prototypes"]
+        rows = call(outer["weights"], images, statistics, **mixed(outer))
+        centres: Tensor = theta["prototypes"]
         if rows.shape[-1] != centres.shape[-1]:
             raise BilevelError(
                 f"the network embeds into {rows.shape[-1]} numbers, the describer into {centres.shape[-1]}: make them "

@@ -150,13 +150,21 @@ def pooled(parts: Iterable[Statistics]) -> Statistics:
     return result
 
 
-def settled(module: nn.Module, theta: Mapping[str, Tensor], statistics: Statistics, names: Sequence[str]) -> nn.Module:
+def settled(
+    module: nn.Module,
+    theta: Mapping[str, Tensor],
+    statistics: Statistics,
+    names: Sequence[str],
+    *,
+    affine: bool = False,
+) -> nn.Module:
     """A copy of an `episodic` module with these parameters, whose norms are torch's with these statistics: a plain
     network, in evaluation mode, that answers each input for itself.
 
     Args:
         theta: {name: parameter}; what it leaves out stays.
         names: of the norms, in the order of the statistics (`called_norms`).
+        affine: norms without a scale and a shift get 1 and 0 for them.
 
     Raises:
         ShapeError: a norm that is called twice has two statistics, and can keep one.
@@ -176,7 +184,7 @@ def settled(module: nn.Module, theta: Mapping[str, Tensor], statistics: Statisti
     for name, (mean, variance) in zip(names, statistics, strict=True):
         norm = found.get_submodule(name)
         assert isinstance(norm, EpisodeNorm)
-        plain = norm.kind(norm.channels, eps=norm.eps, affine=norm.weight is not None)
+        plain = norm.kind(norm.channels, eps=norm.eps, affine=affine or norm.weight is not None)
         if norm.weight is not None and norm.bias is not None:
             plain.weight, plain.bias = norm.weight, norm.bias
         assert plain.running_mean is not None and plain.running_var is not None

@@ -150,8 +150,6 @@ def few_shot_contradictions(recipe: FewShotRecipe) -> Iterator[str]:
         yield "structure.mode: reptile sees only where a task starts; take adapts, or another learner"
     if recipe.learner.name == "zero_shot" and recipe.structure.mode != "fixed":
         yield "structure.mode: zero_shot learns no structure; take fixed"
-    if recipe.learner.name == "zero_shot" and recipe.data.source is not None and recipe.data.descriptions is None:
-        yield "data.descriptions: zero_shot needs the file that describes the classes"
     if recipe.structure.mode != "fixed" and recipe.network.architecture:
         yield "network.architecture: is what the structure is learned for; leave it out, or take structure.mode fixed"
 

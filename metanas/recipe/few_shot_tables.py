@@ -6,11 +6,24 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from metanas.data import ClassData, load_classes
 from metanas.errors import BilevelError, RecipeError, nearest
-from metanas.modes import FewShot, Structure, anil, fomaml, imaml, maml, meta_sgd, prototypical, reptile
+from metanas.modes import (
+    FewShot,
+    Structure,
+    anil,
+    describer,
+    fomaml,
+    imaml,
+    maml,
+    meta_sgd,
+    prototypical,
+    reptile,
+    zero_shot,
+)
 from metanas.recipe.few_shot import FewShotRecipe, LearnerRecipe
 
 LEARNERS: Mapping[str, Callable[..., FewShot]] = {
@@ -21,6 +34,7 @@ LEARNERS: Mapping[str, Callable[..., FewShot]] = {
     "meta_sgd": meta_sgd,
     "prototypical": prototypical,
     "reptile": reptile,
+    "zero_shot": zero_shot,
 }
 """Name -> (network, options) -> learner."""
 
@@ -28,8 +42,20 @@ COMMON = {"norms": "support", "hold": 0.0}
 """Options that every learner which adapts takes, with their values where nothing is said."""
 
 
-def make_learner(section: LearnerRecipe, network: nn.Module, structure: Structure | None = None) -> FewShot:
+def make_learner(
+    section: LearnerRecipe,
+    network: nn.Module,
+    structure: Structure | None = None,
+    *,
+    described: int | None = None,
+    outputs: int = 0,
+    seed: int = 0,
+) -> FewShot:
     """The learner of a recipe.
+
+    Args:
+        described: length of a description, for a learner that reads them; `outputs`: width of the network's output;
+            `seed`: of the weights of what reads descriptions.
 
     Raises:
         RecipeError: an unknown name, an unknown option, or one that cannot be, with the nearest name.
@@ -42,6 +68,14 @@ def make_learner(section: LearnerRecipe, network: nn.Module, structure: Structur
     given: dict[str, Any] = dict(section.options)
     if structure is not None:
         given["structure"] = structure
+    if section.name == "zero_shot":
+        if described is None:
+            raise RecipeError(
+                ["learner: zero_shot learns from descriptions, and there are none; give data.descriptions"]
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            given["describer"] = describer(described, outputs).to(next(network.parameters()).device)
     try:
         return LEARNERS[section.name](network, **given)
     except (BilevelError, TypeError) as error:

@@ -28,9 +28,9 @@ class RunSummary:
 
     `status` is "new", "running", "running on HOST" (not this one), "finished", "interrupted" (asked to stop), "failed",
     "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work; `test_score` is
-    what `metric` names (an accuracy: 0 to 1).  `kind` is "search" or "tune"; a tuning has outer steps (`step` of
-    `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that was
-    trained with what was learned.
+    what `metric` names (an accuracy: 0 to 1).  `kind` is "search", "tune" or "fewshot"; a tuning has outer steps (`step`
+    of `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that was
+    trained with what was learned; a few-shot run has outer steps, a learner for `controller`, and a `task`.
     """
 
     name: str
@@ -53,6 +53,7 @@ class RunSummary:
     steps: int | None = None
     trial: int | None = None
     trials: int | None = None
+    task: str | None = None
 
 
 def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
@@ -79,8 +80,8 @@ def summarise(path: Path) -> RunSummary:
     summary = RunSummary(run.name, path, "new")
     try:
         document = run.read_recipe()
-        tunes = document.get("kind") == "tune"
-        if not tunes or run.file("space.json").exists():  # a tuning may have no choices, and so no space
+        tunes = document.get("kind") in ("tune", "fewshot")
+        if not tunes or run.file("space.json").exists():  # a module of the user's has no space
             run.read_space()
         result = run.read_result() or {}
     except RunError as error:
@@ -114,7 +115,7 @@ def _tuning(
     recipe = _mapping(document.get("recipe"))
     outer = _mapping(recipe.get("outer"))
     learned = [event for event in events if event["kind"] == "network" and event.get("network") == "learned"][-1:]
-    found = [result, *learned]
+    found, few_shot = [result, *learned], document.get("kind") == "fewshot"
     return RunSummary(
         name=run.name,
         path=run.path,
@@ -125,13 +126,21 @@ def _tuning(
         elapsed=_number(*_last(events, "elapsed")),
         metric=_text(document.get("metric"), "accuracy"),
         test_score=_number(*(one.get("test_score") for one in found)),
-        kind="tune",
+        kind="fewshot" if few_shot else "tune",
+        controller=_text(_mapping(recipe.get("learner")).get("name")),
+        task=_task(_mapping(recipe.get("evaluation"))) if few_shot else None,
         network=_text(_mapping(recipe.get("network")).get("name")),
         estimator=_text(outer.get("estimator")),
         steps=_whole(*_last(events, "steps", only="step"), outer.get("steps")),
         trial=_whole(*_last(events, "trial", only="trial")),
         trials=_whole(*_last(events, "trials", only="trial")),
     )
+
+
+def _task(evaluation: Mapping[str, Any]) -> str:
+    """`5-way 1-shot`."""
+    ways, shots = (_whole(evaluation.get(name)) for name in ("ways", "shots"))
+    return f"{'?' if ways is None else ways}-way {'?' if shots is None else shots}-shot"
 
 
 def _status(path: Path, events: tuple[Event, ...]) -> str:

@@ -22,12 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO, final
 
+from metanas.ui.few_shot import plus_minus
 from metanas.ui.fields import Record, string, whole
 from metanas.ui.follow import Follower
 from metanas.ui.state import UNDER_WAY, RunState, status_at, verdict
 from metanas.ui.text import inert
 from metanas.ui.tuning import OuterPoint, Tuning, chosen, doubts
-from metanas.ui.units import count, duration, loss, score
+from metanas.ui.units import count, duration, loss, percent, score
 
 PERIOD = 0.25  # seconds between two looks at the folder
 TOLD = 20  # lines for all outer steps of a tuning; the numbers of all of them are in the log
@@ -48,6 +49,11 @@ def lines(event: Record, state: RunState) -> list[str]:
 
 def _begin(event: Record, state: RunState) -> list[str]:
     verb = "resumed" if event.get("resumed") is True else "tune" if state.tuning else "search"
+    if state.few_shot:
+        few_shot, steps = state.few_shot, state.tuning.steps if state.tuning else None
+        verb = "resumed" if event.get("resumed") is True else "few-shot"
+        line = f"{state.name}: {verb} {few_shot.learner or '?'} on {few_shot.network or 'a network'}"
+        return [f"{line}, {state.data or '?'}, {few_shot.task}" + (f", {steps} steps" if steps else "")]
     if state.tuning:
         return [_tunes(f"{state.name}: {verb} {state.tuning.network or '?'} on {state.data or '?'}", state.tuning)]
     if state.how:
@@ -127,6 +133,21 @@ def _value(event: Record, state: RunState) -> list[str]:
     return [f"{far}  value {loss(point.value)}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 
 
+def _validation(event: Record, state: RunState) -> list[str]:
+    few_shot, step = state.few_shot, whole(event, "step")
+    if few_shot is None or not few_shot.validations or few_shot.validations[-1].step != step:
+        return []
+    now, best = few_shot.validations[-1], few_shot.best
+    line = f"step {step}: validation {plus_minus(now.score, ascii_only=True)}"
+    return [
+        f"{line}, the best"
+        if best is now
+        else f"{line}, best {percent(best.score.accuracy)} at {best.step}"
+        if best
+        else line
+    ]
+
+
 def _train(event: Record, state: RunState) -> list[str]:
     """The first epoch of a network only: its result has a line of its own."""
     run = next((run for run in state.training if run.network == string(event, "network")), None)
@@ -164,6 +185,7 @@ SAYS = {
     "epoch": _epoch,
     "value": _value,
     "trial": _trial,
+    "validation": _validation,
     "step": _step,
     "train": _train,
     "network": _network,

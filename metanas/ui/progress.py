@@ -2,14 +2,15 @@
 
 A run searches (epochs; or evaluations, of a controller that needs only values), may refine what it found (evaluations
 again), and then trains it, and some random networks beside it, from scratch. A tuning may begin with trials, takes
-outer steps, and trains a network with what was learned, and one without. Each phase has its own bar; the time left is
+outer steps, and trains a network with what was learned, and one without. A few-shot run takes outer steps only. Each phase has its own bar; the time left is
 that of the phase.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from metanas.ui.few_shot import FewShot
 from metanas.ui.state import RunState
 from metanas.ui.tuning import Tuning
 
@@ -37,6 +38,8 @@ def phase(state: RunState) -> Phase:
     >>> phase(RunState("first"))
     Phase(name='search', done=0.0, total=None, unit='epochs', seconds_left=None)
     """
+    if state.few_shot and state.tuning:
+        return _episodic(state.few_shot, state.tuning, state.elapsed)
     if state.training or state.networks:
         return _training(state)
     if state.tuning:
@@ -103,6 +106,12 @@ def _steps(tuning: Tuning, elapsed: float) -> Phase:
     return Phase(
         "tuning", float(last.step), tuning.steps, "steps", max(tuning.steps - last.step, 0) * max(spent, 0.0) / steps
     )
+
+
+def _episodic(few_shot: FewShot, tuning: Tuning, elapsed: float) -> Phase:
+    """All outer steps are one phase, also where a structure is derived between them."""
+    found = _steps(tuning, elapsed) if tuning.trace else _trials(tuning)
+    return replace(found, name="structure" if found.done < few_shot.structure_steps else "learning")
 
 
 def _training(state: RunState) -> Phase:

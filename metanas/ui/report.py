@@ -50,8 +50,8 @@ def table(runs: tuple[RunSummary, ...], paper: Paper) -> list[Text]:
 
 
 def _far(run: RunSummary) -> str:
-    """Epochs of a search; outer steps of a tuning, or the trials before them."""
-    if run.kind != "tune":
+    """Epochs of a search; outer steps of a tuning or a few-shot run, or the trials before them."""
+    if run.kind == "search":
         return "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '?'}"
     if run.step is not None:
         return f"step {run.step}/{run.steps or '?'}"
@@ -73,5 +73,7 @@ def _line(run: RunSummary, name: int, wide: int, far: int, paper: Paper) -> Text
     what = (run.space, run.data, run.controller)
     if run.kind == "tune":
         what = (f"tune {run.network or '?'}", run.data, run.estimator)
+    if run.kind == "fewshot":
+        what = (run.task, run.data, f"{run.controller or '?'} {run.network or ''}".strip())
     about = " ".join(paper.safe(part) for part in what if part)
     return line.append(f"  {about}", style=f"not bold {DIM}")

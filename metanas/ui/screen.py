@@ -49,6 +49,15 @@ TUNING_PLACES = (
     Place(panels.log, 6, 2),
 )
 
+FEW_SHOT_PLACES = (
+    Place(panels.header, 0, 5),
+    Place(panels.episodes, 1, 6),
+    Place(panels.curves, 2, 4),
+    Place(panels.learned, 3, 3),
+    Place(panels.hypergradient, 4, 2),
+    Place(panels.log, 5, 2),
+)
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -71,7 +80,7 @@ class Sheet:
 
 def sheet(state: RunState, paper: Paper) -> list[Text]:
     """The lines of all panels that fit."""
-    places = TUNING_PLACES if state.tuning else PLACES
+    places = FEW_SHOT_PLACES if state.few_shot else TUNING_PLACES if state.tuning else PLACES
     if paper.height is None:
         drawn = [place.draw(state, paper) for place in places]
         return [line for lines in drawn for line in lines]

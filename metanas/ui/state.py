@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
 from metanas.ui.fields import Record, architecture, as_record, number, string, strings, weights, whole
 from metanas.ui.points import Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
@@ -69,6 +70,7 @@ class RunState:
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
     tuning: Tuning | None = None  # None: a search
+    few_shot: FewShot | None = None  # its outer steps are in `tuning`
     how: str | None = None  # of a transfer: finetune, frozen, search
 
     @property
@@ -110,6 +112,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         random_networks=whole(evaluation, "random"),
         choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
         tuning=tuning_of(state.tuning, written),
+        few_shot=few_shot_of(state.few_shot, written),
         how=how,
     )
 
@@ -120,7 +123,9 @@ def concluded(state: RunState, result: object) -> RunState:
     Of a tuning also with the values that it started from: its events tell of those after each step.
     """
     found = as_record(result)
-    if state.tuning or string(found, "kind") == "tune":
+    if state.few_shot or string(found, "kind") == "fewshot":
+        state = replace(state, tuning=state.tuning or Tuning(), few_shot=outcome(state.few_shot or FewShot(), found))
+    elif state.tuning or string(found, "kind") == "tune":
         state = replace(state, tuning=started(state.tuning or Tuning(), found))
     if not found or state.networks:
         return state
@@ -129,7 +134,7 @@ def concluded(state: RunState, result: object) -> RunState:
     rivals = [("scratch", as_record(found.get("scratch")))] if found.get("scratch") else []
     rivals += [(f"random {n}", entry) for n, entry in enumerate(random, start=1)]
     if state.tuning:
-        rivals = [("start", as_record(found.get("start")))] if found.get("start") else []
+        rivals = [("start", _start(as_record(found.get("start"))))] if found.get("start") else []
     trained = tuple(_trained(name, entry) for name, entry in [(state.planned[0], found), *rivals])
     return replace(state, networks=trained, status="finished" if state.status == "waiting" else state.status)
 
@@ -194,7 +199,8 @@ def verdict(state: RunState) -> str:
         return ""
     margin = first - sum(others) / len(others)
     shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
-    named = {"start": "the start values", "scratch": "the same from scratch", None: f"the mean of {len(others)} random"}
+    began = "before it learned" if state.few_shot else "the start values"
+    named = {"start": began, "scratch": "the same from scratch", None: f"the mean of {len(others)} random"}
     return f"{state.planned[0]} {shown} against {named[one]}"
 
 
@@ -233,14 +239,20 @@ def _step(state: RunState, event: Record) -> RunState:
 def _tuned(state: RunState, event: Record, step: int) -> RunState:
     """An outer step of a tuning; one that is repeated was followed by no training from scratch."""
     before = state.tuning or Tuning()
-    rewound = before.last is not None and before.last.step >= step
+    again = before.last is not None and before.last.step >= step
     return replace(
         state,
         tuning=stepped(before, event, state.elapsed),
+        few_shot=rewound(state.few_shot, step) if again and state.few_shot else state.few_shot,
         found_at=state.elapsed,
-        training=() if rewound else state.training,
-        networks=() if rewound else state.networks,
+        training=() if again else state.training,
+        networks=() if again else state.networks,
     )
+
+
+def _validation(state: RunState, event: Record) -> RunState:
+    found = validated(state.few_shot or FewShot(), event)
+    return replace(state, tuning=state.tuning or Tuning(), few_shot=found, found_at=state.elapsed)
 
 
 def _trial(state: RunState, event: Record) -> RunState:
@@ -324,8 +336,9 @@ def _network(state: RunState, event: Record) -> RunState:
     name = string(event, "network")
     if name is None:
         return state
-    others = tuple(net for net in state.networks if net.network != name)
-    return replace(state, networks=(*others, _trained(name, event)))
+    others, now = tuple(net for net in state.networks if net.network != name), _trained(name, event)
+    few_shot = measured(state.few_shot, name, now.test_score) if state.few_shot else None
+    return replace(state, networks=(*others, now), few_shot=few_shot)
 
 
 def _log(state: RunState, event: Record) -> RunState:
@@ -346,6 +359,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "epoch": _epoch,
     "value": _value,
     "trial": _trial,
+    "validation": _validation,
     "train": _train,
     "network": _network,
     "log": _log,
@@ -355,6 +369,11 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
 
 def _rank(value: float | None) -> float:
     return value if value is not None and value == value else float("-inf")
+
+
+def _start(record: Record) -> Record:
+    """What stands beside the first network; of a few-shot run it has an accuracy and no more."""
+    return {"test_score": record.get("accuracy"), **record}
 
 
 def _trained(name: str, record: Record) -> Trained:

@@ -106,12 +106,12 @@ class Tuning:
 
 
 def tuning_of(tuning: Tuning | None, recipe: Record) -> Tuning | None:
-    """With what recipe.json tells; as it was where the run is no tuning.
+    """With what recipe.json tells; as it was where the run takes no outer steps of its own.
 
     >>> tuning_of(None, {"recipe": {}}), tuning_of(None, {"kind": "tune", "recipe": {"outer": {"steps": 9}}}).steps
     (None, 9)
     """
-    if string(recipe, "kind") != "tune":
+    if string(recipe, "kind") not in ("tune", "fewshot"):
         return tuning
     asked = as_record(recipe.get("recipe"))
     inner, outer, choose = (as_record(asked.get(name)) for name in ("inner", "outer", "choose"))
@@ -125,13 +125,19 @@ def tuning_of(tuning: Tuning | None, recipe: Record) -> Tuning | None:
         inner_steps=whole(inner, "steps"),
         restart=inner.get("restart") is True,
         estimator=string(outer, "estimator"),
-        steps=before.steps or whole(outer, "steps"),
+        steps=before.steps or _steps(outer, as_record(asked.get("structure"))),
         clip=number(outer, "clip"),
         tolerance=number(options, "tolerance") or Tuning.tolerance,
         stationary=number(options, "stationary") or Tuning.stationary,
         trials=before.trials or (whole(choose, "trials") if choose.get("values") else None),
         retrain=whole(as_record(asked.get("evaluation")), "steps"),
     )
+
+
+def _steps(outer: Record, structure: Record) -> int | None:
+    """The outer steps of a recipe; of a few-shot run with those before its structure is derived."""
+    steps, first = whole(outer, "steps"), whole(structure, "steps")
+    return steps + first if steps and first and string(structure, "mode") == "shared" else steps
 
 
 def started(tuning: Tuning, result: Record) -> Tuning:

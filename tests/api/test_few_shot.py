@@ -55,8 +55,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "maml": {"learner": "maml", "learner.options": {"steps": 2}},
     "fomaml": {"learner": "fomaml", "learner.options": {"steps": 1, "norms": "queries"}},
     "anil": {"learner": "anil", "learner.options": {"steps": 2}},
-    "meta_sgd": {"learner": "meta_sgd"},
-    "reptile": {"learner": "reptile", "learner.options": {"steps": 2}, "episodes.shots": 4, "outer.optimizer": "sgd",
+    "meta_sgd": {"learner": "meta_sgd", "learner.options": {"lr": 0.5}},
+    "reptile": {"learner": "reptile", "learner.options": {"steps": 2, "lr": 0.1}, "episodes.shots": 4, "outer.optimizer": "sgd",
                 "outer.lr": 0.5},
     "imaml": {"learner": "imaml", "learner.options": {"steps": 2, "solves": 2}},
     "shared": {"learner": "maml", "learner.options": {"steps": 1}, "structure.mode": "shared", **SEARCHED},
@@ -126,11 +126,11 @@ def test_every_learner_from_end_to_end(made: Any, kind: str) -> None:
     assert all(e["outer_gradient_norm"] > 0 and e["skipped"] == 0 for e in steps)
     validated = events(result.run, "validation")
     assert [e["step"] for e in validated] == [structure + 2, structure + 4]
-    assert all(0 < e["accuracy"] <= 1 and e["interval"] > 0 and e["episodes"] == 4 for e in validated)
+    assert all(0 < e["accuracy"] <= 1 and e["interval"] >= 0 and e["episodes"] == 4 for e in validated)
     rows = {e["network"]: e for e in events(result.run, "network")}
     assert list(rows) == ["learned", "start"] and rows["start"]["test_score"] == result.start_accuracy
     assert rows["learned"]["test_score"] == result.accuracy and 0.3 < result.accuracy <= 1
-    assert 0.3 < result.transductive_accuracy <= 1 and 0 < result.interval < 0.2
+    assert 0.3 < result.transductive_accuracy <= 1 and 0 <= result.interval < 0.2
     assert (result.ways, result.shots, result.episodes) == (2, 1, 12)
     assert str(result) == (
         f"2-way 1-shot, 12 episodes of new classes: {result.accuracy:.2%} +- {result.interval:.2%}, "
@@ -143,7 +143,6 @@ def test_every_learner_from_end_to_end(made: Any, kind: str) -> None:
 def test_what_is_learned_is_not_where_it_started(made: Any) -> None:
     for kind in KINDS:
         learner = made(kind).learner
-        began = metanas.fewshot  # noqa: F841
         start = learner.few_shot.outer["weights"]
         assert any(not torch.equal(x, start[name]) for name, x in learner.outer["weights"].items()), kind
     rates = made("meta_sgd").learner.outer["rates"]["weights"]
@@ -202,13 +201,23 @@ def test_the_best_of_the_validations_is_kept() -> None:
 
 
 def test_it_learns() -> None:
-    """Own data whose classes are easy to tell apart: what is compared is far above chance, and above its start."""
-    x, y = arrays(classes=12)
-    settings = {"data.train": 7, "data.validation": 2, "data.test": 3, "evaluation.ways": 3, "episodes.ways": 4,
-                "outer.lr": 0.01}  # fmt: skip
-    result = quick(data=(x, y), settings=settings, steps=25, run="own")
-    assert result.accuracy > 0.9 and result.ways == 3
-    assert metanas.load_run("own").status == "finished"
+    """Rows that tell classes apart by 3 of 20 numbers: which ones is the same for classes that were never seen."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(600) % 30
+    telling = 2 * draw.standard_normal((30, 3))[labels] + 0.3 * draw.standard_normal((600, 3))
+    rows = np.concatenate([telling, 2 * draw.standard_normal((600, 17))], 1).astype(np.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        embedding = nn.Linear(20, 6)
+    settings = {"episodes.ways": 8, "episodes.queries": 5, "outer.lr": 0.05, "evaluation.episodes": 60,
+                "evaluation.every": 20}  # fmt: skip
+    result = quick(data=(rows, labels), network=embedding, settings=settings, ways=5, steps=60, run="rows")
+    assert result.accuracy > 0.75 and result.start_accuracy < 0.6 and result.ways == 5
+    chosen = [int((labels == k).nonzero()[0][0]) for k in range(3)]
+    classifier = result.learner.adapt(rows[chosen], ["a", "b", "c"])
+    found = classifier.predict(rows[labels < 3])
+    assert np.mean([found == "abc"[k] for found, k in zip(found, labels[labels < 3], strict=True)]) > 0.85
+    assert metanas.load_run("rows").status == "finished"
 
 
 def test_without_validation_classes_the_last_step_counts() -> None:
@@ -282,11 +291,12 @@ def test_a_learner_that_compares_takes_any_number_of_classes(made: Any) -> None:
         ((np.zeros((4, 8, 8)), "abca"), "this learner tells 2 classes apart, got 3; give that many, or train with "
          "episodes.ways = 3"),
         ((np.zeros((4, 9, 9)), "abab"), "the learner takes images of shape (1, 8, 8), got (1, 9, 9); scale or crop"),
-        ((np.zeros((4, 64)), "abab"), "the learner takes images of shape (1, 8, 8), got (64,)"),
+        ((np.zeros((4, 64)), "abab"), "the learner takes images of shape (1, 8, 8), got (1, 4, 64)"),
         ((np.zeros((4, 3, 8, 8)), "abab"), "the learner takes images of shape (1, 8, 8), got (3, 8, 8)"),
-        ((np.zeros((0, 8, 8)), ""), "the learner takes images of shape (1, 8, 8), got (1, 8, 8), none of them"),
-        (([["x"]], "ab"), "images must be numbers"),
-        ((None, "ab"), "images must be numbers"),
+        ((np.zeros((0, 8, 8)), ""), "the learner takes images of shape (1, 8, 8), got none"),
+        ((np.full((4, 8, 8), np.nan), "abab"), "images hold numbers that are not finite"),
+        (([["x"]], "ab"), "images must be an array or a tensor of numbers: "),
+        ((None, "ab"), "images must be an array or a tensor of numbers: "),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )  # fmt: skip
@@ -315,8 +325,6 @@ def test_a_classifier_stands_alone(made: Any, tmp_path: Path, kind: str) -> None
         torch.testing.assert_close(module.load().eval()(inputs), wanted, rtol=1e-5, atol=1e-5)
         program = torch.export.load(tmp_path / "out/network.pt2").module()
         torch.testing.assert_close(program(inputs), wanted, rtol=1e-5, atol=1e-5)
-    stored = load_file(tmp_path / "out/network.safetensors")
-    assert all(torch.equal(stored[name], x) for name, x in classifier.network.state_dict().items() if x.dim())
     assert json.loads((tmp_path / "out/architecture.json").read_text())["classes"] == ["a", "b"]
     with pytest.raises(ExportError, match="already there"):
         classifier.export(tmp_path / "out")
@@ -388,7 +396,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "a key less": (lambda f: edit(f / "learned.json", lambda d: d.pop("shape")), CheckpointError, "is damaged: KeyErr"),
     "another kind": (lambda f: edit(f / "learned.json", lambda d: d.update(learner=3)), CheckpointError, "is damaged"),
     "a learner of tomorrow": (lambda f: edit(f / "learned.json", lambda d: d["learner"].update(name="mamml")),
-                              MetanasError, "unknown name 'mamml'"),
+                              CheckpointError, "learned.json: learner.name: unknown name 'mamml'"),
     "a newer version": (lambda f: edit(f / "learned.json", lambda d: d.update(schema=99, metanas="9.9")),
                         RunError, "learned.json"),
     "another network": (lambda f: edit(f / "learned.json", lambda d: d.update(outputs=7)),
@@ -430,7 +438,7 @@ def test_a_damaged_result_is_said_in_one_line(made: Any, tmp_path: Path, key: st
 
 
 def test_own_network_and_own_data() -> None:
-    net, data = own_network(), arrays()
+    net, data = own_network(), arrays(classes=10)
     before = {name: x.clone() for name, x in net.state_dict().items()}
     result = quick(data=data, network=net, learner="maml", kind="maml", run="own")
     assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items()), "the module is not trained"
@@ -586,10 +594,13 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return of
 
 
-@pytest.mark.parametrize("name", LONG)
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [*(("shared", phase) for phase in PHASES), ("rates", "before a validation"), ("adapts", "at a validation"),
+     ("turns", "before a validation"), ("turns", "the last step")],
+)  # fmt: skip
 def test_stopped_and_resumed_is_the_uninterrupted_run(
-    wholes: Any, monkeypatch: pytest.MonkeyPatch, phase: str, name: str
+    wholes: Any, monkeypatch: pytest.MonkeyPatch, name: str, phase: str
 ) -> None:
     with monkeypatch.context() as patch:
         stopping_when(patch, PHASES[phase])
@@ -644,13 +655,13 @@ def test_a_recipe_that_cannot_be_is_refused_with_its_file() -> None:
 
 
 def test_other_data_and_missing_objects_are_refused() -> None:
-    data = arrays()
+    data = arrays(classes=10)
     arguments = {"data": data, "network": own_network(), "learner": "maml", "kind": "maml"}
     stopped(**arguments)
     assert refusal() == "runs/first was started with your own network, data; hand it over again to resume()"
     assert refusal(data=data) == "runs/first was started with your own network; hand it over again to resume()"
     assert refusal(network=own_network()) == "runs/first was started with your own data; hand it over again to resume()"
-    other = refusal(network=own_network(), data=arrays(1))
+    other = refusal(network=own_network(), data=arrays(1, classes=10))
     assert "the data are not those of runs/first: fingerprint was " in other
     assert "is a few-shot run, which takes no losses; leave it out" in refusal(losses=abs)
     result = metanas.resume("first", network=own_network(), data=data)

@@ -46,15 +46,15 @@ def test_single_precision_in_is_solved_in_double(seen):
 def test_classes_that_it_has_not_seen():
     """Features are a linear map of the signature and noise: a new corner of the cube is known by its signature."""
     draw = torch.Generator().manual_seed(1)
-    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 4)  # (16, 4)
-    mixing = torch.randn(4, 10, generator=draw)
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 5)  # (32, 5)
+    mixing = torch.randn(5, 10, generator=draw)
 
     def examples(classes, each):
         labels = torch.arange(len(classes)).repeat_interleave(each)
-        return classes[labels] @ mixing + 0.3 * torch.randn(len(labels), 10, generator=draw), labels
+        return classes[labels] @ mixing + 0.1 * torch.randn(len(labels), 10, generator=draw), labels
 
-    order = torch.randperm(16, generator=draw)
-    known, new = corners[order[:11]], corners[order[11:]]
+    order = torch.randperm(32, generator=draw)
+    known, new = corners[order[:24]], corners[order[24:]]
     w = eszsl(*examples(known, 20), known, 1.0, 1.0)
     x, labels = examples(new, 20)
     assert ((x.double() @ w @ new.double().T).argmax(1) == labels).double().mean() > 0.95

@@ -1,6 +1,7 @@
 """The panels of the view: pure functions `(state, paper) -> lines`, shared by the live view and the static report."""
 
 from metanas.ui.panels.curves import curves
+from metanas.ui.panels.episodes import episodes
 from metanas.ui.panels.header import header
 from metanas.ui.panels.hypergradient import hypergradient
 from metanas.ui.panels.learned import learned
@@ -12,6 +13,7 @@ from metanas.ui.panels.trials import trials
 
 __all__ = [
     "curves",
+    "episodes",
     "header",
     "hypergradient",
     "learned",

@@ -41,9 +41,9 @@ def curves(state: RunState, paper: Paper) -> list[Text]:
     if rows < 4 or paper.width < NARROW:
         return paper.rows([title, *_sparklines(charts, paper)])
     if not beside:
-        return paper.rows([title, *(line for chart in charts for line in _drawn(chart, paper.width, rows, paper))])
+        return paper.rows([title, *(line for chart in charts for line in drawn(chart, paper.width, rows, paper))])
     half = (paper.width - 3) // 2
-    left, right = (_drawn(chart, half, rows, paper) for chart in charts)
+    left, right = (drawn(chart, half, rows, paper) for chart in charts)
     for line, other in zip(left, right, strict=True):
         line.pad_right(half - line.cell_len + 3)
         line.append_text(other)
@@ -126,8 +126,12 @@ def _legend(chart: Chart, paper: Paper) -> Text:
     return line
 
 
-def _drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
-    """The legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom."""
+def drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
+    """A plot: the legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom.
+
+    Args:
+        chart: the name of its values, how one is shown, and the curves.
+    """
     low, high = _range(chart)
     letters = plot(chart[2], width - AXIS, rows, low=low, high=high, ascii_only=paper.ascii_only)
     numbers = [_tick(chart[1](high)), *[""] * (rows - 2), _tick(chart[1](low))]

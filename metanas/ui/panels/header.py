@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.cells import cell_len
 from rich.text import Text
 
+from metanas.ui.few_shot import FewShot
 from metanas.ui.paper import ACCENT, BAD, DIM, GOOD, OUTER, WARN, Paper
 from metanas.ui.progress import Phase, phase
 from metanas.ui.state import QUIET, UNDER_WAY, RunState, age_at, status_at
@@ -26,7 +29,7 @@ STATUSES = {  # glyph, ASCII, style
 
 
 def header(state: RunState, paper: Paper) -> list[Text]:
-    """Two lines, and one more for each of: what a tuning learns, why it ended, updates of a search that were skipped.
+    """Two lines, and one more for each of: what a tuning or a few-shot run learns, why it ended, updates of a search that were skipped.
 
     >>> from metanas.ui.state import fold
     >>> state = fold(RunState("first", space="nasbench201"), {"kind": "begin", "at": 9.0, "elapsed": 0.0})
@@ -35,7 +38,9 @@ def header(state: RunState, paper: Paper) -> list[Text]:
     search  no epoch yet  elapsed 0s
     """
     lines = [_title(state, paper)]
-    if state.tuning and (state.tuning.learn or state.tuning.method):
+    if state.few_shot:
+        lines.append(_task(state.few_shot, paper))
+    elif state.tuning and (state.tuning.learn or state.tuning.method):
         lines.append(_learns(state.tuning, paper))
     lines.append(_progress(state, paper))
     if state.message and state.status != "running":
@@ -52,6 +57,8 @@ def _title(state: RunState, paper: Paper) -> Text:
     what = (state.space, state.data, state.controller)
     if state.tuning:
         what = (f"tunes {state.tuning.network or 'a network'}", state.data, None)
+    if state.few_shot:
+        what = (f"{state.few_shot.learner or 'few-shot'} on {state.few_shot.network or 'a network'}", state.data, None)
     about = dot.join(paper.safe(part) for part in what if part)
     left = Text(paper.safe(state.name), style="bold").append(f"  {about}", style="not bold")
     left.truncate(room)
@@ -70,13 +77,25 @@ def _status(state: RunState, paper: Paper) -> Text:
     return shown
 
 
+def _task(few_shot: FewShot, paper: Paper) -> Text:
+    """What is learned to do, whether with a structure, and from which tasks."""
+    structure = few_shot.structure if few_shot.structure not in (None, "fixed") else None
+    parts = (structure and f"structure {spaced(structure)}", few_shot.training)
+    return _with_details(Text("learns  ", style="bold").append(few_shot.task, style="not bold"), parts, paper)
+
+
 def _learns(tuning: Tuning, paper: Paper) -> Text:
     """What is learned, by which estimator, through which training."""
     line = Text("learns  ", style="bold").append(paper.safe(", ".join(tuning.learn) or "-"), style="not bold")
     steps, rule = tuning.used("inner.steps", tuning.inner_steps), tuning.used("inner.rule", tuning.rule)
     training = f"{rule or ''}{f' {steps} steps' if steps else ''}{', restarts' if tuning.restart else ''}".strip()
+    return _with_details(line, (tuning.method and spaced(tuning.method), training), paper)
+
+
+def _with_details(line: Text, parts: Iterable[str | None], paper: Paper) -> Text:
+    """The line with those parts that it has room for."""
     dot = paper.glyph(" · ", " - ")
-    for part in (tuning.method and spaced(tuning.method), training):
+    for part in parts:
         more = f"{dot}{paper.safe(part)}" if part else ""
         if line.cell_len + cell_len(more) <= paper.width:  # a whole name or none
             line.append(more, style=f"not bold {DIM}")
