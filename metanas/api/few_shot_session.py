@@ -116,7 +116,7 @@ class FewShotSession:
         if self.best is None:
             return outer
         kept = self.best["outer"]
-        # In the layout of the outer variables: a sum in another order ends in another last bit, and a resumed run with it.
+        # In the layout of the outer variables: a sum in another order has another last bit, and a resumed run with it.
         leaves = [torch.empty_like(x).copy_(kept[name]) for name, x in named(outer).items()]
         return tree_unflatten(leaves, tree_structure(outer))
 

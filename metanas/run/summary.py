@@ -28,9 +28,9 @@ class RunSummary:
 
     `status` is "new", "running", "running on HOST" (not this one), "finished", "interrupted" (asked to stop), "failed",
     "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work; `test_score` is
-    what `metric` names (an accuracy: 0 to 1).  `kind` is "search", "tune" or "fewshot"; a tuning has outer steps (`step`
-    of `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that was
-    trained with what was learned; a few-shot run has outer steps, a learner for `controller`, and a `task`.
+    what `metric` names (an accuracy: 0 to 1).  `kind` is "search", "tune" or "fewshot"; a tuning has outer steps
+    (`step` of `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that
+    was trained with what was learned; a few-shot run has outer steps, a learner for `controller`, and a `task`.
     """
 
     name: str

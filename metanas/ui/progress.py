@@ -2,8 +2,8 @@
 
 A run searches (epochs; or evaluations, of a controller that needs only values), may refine what it found (evaluations
 again), and then trains it, and some random networks beside it, from scratch. A tuning may begin with trials, takes
-outer steps, and trains a network with what was learned, and one without. A few-shot run takes outer steps only. Each phase has its own bar; the time left is
-that of the phase.
+outer steps, and trains a network with what was learned, and one without. A few-shot run takes outer steps only. Each
+phase has its own bar; the time left is that of the phase.
 """
 
 from __future__ import annotations

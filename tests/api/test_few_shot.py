@@ -122,7 +122,9 @@ def test_every_learner_from_end_to_end(made: Any, kind: str) -> None:
     structure = 3 if kind.startswith("shared") else 0
     assert sorted(p.name for p in result.run.iterdir() if p.name != "checkpoints") == FILES
     steps = events(result.run, "step")
-    assert [e["step"] for e in steps] == list(range(1, structure + 5)) and {e["steps"] for e in steps} == {4 + structure}
+    assert [e["step"] for e in steps] == list(range(1, structure + 5)) and {e["steps"] for e in steps} == {
+        4 + structure
+    }
     assert all(e["outer_gradient_norm"] > 0 and e["skipped"] == 0 for e in steps)
     validated = events(result.run, "validation")
     assert [e["step"] for e in validated] == [structure + 2, structure + 4]
@@ -642,7 +644,9 @@ def test_a_changed_recipe_is_refused_with_the_difference() -> None:
     run = stopped()
     recipe = run.folder.file("recipe.json")
     edit(recipe, lambda data: data["recipe"]["outer"].update(steps=9, lr=0.2))
-    assert "was changed since its checkpoint: outer.lr was 0.003, is 0.2; outer.steps was 4, is 9; undo that" in refusal()
+    assert (
+        "was changed since its checkpoint: outer.lr was 0.003, is 0.2; outer.steps was 4, is 9; undo that" in refusal()
+    )
     edit(recipe, lambda data: data["recipe"]["outer"].update(steps=4, lr=0.003))
     edit(recipe, lambda data: data["recipe"].update(checkpoint_seconds=0.0))
     assert run.resume().accuracy > 0.3, "what may change does not stop it"

@@ -127,7 +127,7 @@ def _legend(chart: Chart, paper: Paper) -> Text:
 
 
 def drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
-    """A plot: the legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom.
+    """The legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom.
 
     Args:
         chart: the name of its values, how one is shown, and the curves.

@@ -62,10 +62,11 @@ def _validations(state: RunState, few_shot: FewShot, paper: Paper) -> list[Text]
     if _near(few_shot.chance, finite(values)):
         curves = (Series("a guess", [few_shot.chance] * (len(values) + ahead), DIM, "-"), *curves)
     lines = drawn(("", percent, curves), paper.width, rows, paper)
-    if best is None or best not in shown:
+    if best is None:
         return lines
     lines[0].append(f"  {paper.glyph('★', '*')} ", style=f"not bold {GOOD}").append(_best(best), style="not bold")
-    _mark(lines[1:], shown.index(best), len(values) + ahead, curves, paper)
+    if best in shown:
+        _mark(lines[1:], shown.index(best), len(values) + ahead, curves, paper)
     return lines
 
 

@@ -29,7 +29,8 @@ STATUSES = {  # glyph, ASCII, style
 
 
 def header(state: RunState, paper: Paper) -> list[Text]:
-    """Two lines, and one more for each of: what a tuning or a few-shot run learns, why it ended, updates of a search that were skipped.
+    """Two lines, and one more for each of: what a tuning or a few-shot run learns, why it ended, updates of a search
+    that were skipped.
 
     >>> from metanas.ui.state import fold
     >>> state = fold(RunState("first", space="nasbench201"), {"kind": "begin", "at": 9.0, "elapsed": 0.0})
