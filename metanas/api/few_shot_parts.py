@@ -248,14 +248,20 @@ class FewShotParts:
             vectors: (classes, d), the descriptions of the part that the episodes are of, where they are told.
         """
 
-        def one(support: Any, asked: Tensor) -> Tensor:
-            support = support._replace(statistics=statistics)
+        def told(asked: Tensor, rows: Tensor) -> Tensor:
+            return answer(learner, outer, Described(rows, statistics), asked, transductive=transductive)
+
+        def shown(asked: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+            support = Support(images, targets, statistics)
             return answer(learner, outer, support, asked, transductive=transductive)
 
         def of(episode: Episode) -> Tensor:
             support, queries = batches_of(episode)
-            rows = support[:2] if vectors is None else (vectors[episode.classes.to(vectors.device)],)
-            scores: Tensor = vmap(one)(queries.images, *rows)
+            scores: Tensor
+            if vectors is None:
+                scores = vmap(shown)(queries.images, support.images, support.targets)
+            else:
+                scores = vmap(told)(queries.images, vectors[episode.classes.to(vectors.device)])
             return scores
 
         return of

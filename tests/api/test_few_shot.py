@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 import metanas
 from metanas.errors import (
@@ -25,7 +25,6 @@ from metanas.errors import (
     RunError,
     ShapeError,
 )
-from metanas.modes import Structure
 from metanas.recipe import FewShotRecipe, read_few_shot
 from metanas.run import EventWriter, ask, latest, read_events
 from metanas.run.checkpoints import load
@@ -56,8 +55,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "fomaml": {"learner": "fomaml", "learner.options": {"steps": 1, "norms": "queries"}},
     "anil": {"learner": "anil", "learner.options": {"steps": 2}},
     "meta_sgd": {"learner": "meta_sgd", "learner.options": {"lr": 0.5}},
-    "reptile": {"learner": "reptile", "learner.options": {"steps": 2, "lr": 0.1}, "episodes.shots": 4, "outer.optimizer": "sgd",
-                "outer.lr": 0.5},
+    "reptile": {"learner": "reptile", "learner.options": {"steps": 2, "lr": 0.1}, "episodes.shots": 4,
+                "outer.optimizer": "sgd", "outer.lr": 0.5},
     "imaml": {"learner": "imaml", "learner.options": {"steps": 2, "solves": 2}},
     "shared": {"learner": "maml", "learner.options": {"steps": 1}, "structure.mode": "shared", **SEARCHED},
     "shared, compared": {"structure.mode": "shared", **SEARCHED},
@@ -392,8 +391,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "no learned.json": (lambda f: (f / "learned.json").unlink(), RunError, "there is no learner in "),
     "no tensors": (lambda f: (f / "learned.safetensors").unlink(), CheckpointError, "No such file"),
     "half a json": (lambda f: (f / "learned.json").write_text('{"kind": "few'), MetanasError, "learned.json"),
-    "half the tensors": (lambda f: (f / "learned.safetensors").write_bytes((f / "learned.safetensors").read_bytes()[:-9]),
-                         CheckpointError, "is not a safetensors file"),
+    "half the tensors": (lambda f: cut(f / "learned.safetensors"), CheckpointError, "is not a safetensors file"),
     "a pickle": (lambda f: torch.save({}, f / "learned.safetensors"), CheckpointError, "a pickle is never executed"),
     "a key less": (lambda f: edit(f / "learned.json", lambda d: d.pop("shape")), CheckpointError, "is damaged: KeyErr"),
     "another kind": (lambda f: edit(f / "learned.json", lambda d: d.update(learner=3)), CheckpointError, "is damaged"),
@@ -411,6 +409,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "a tuning's": (lambda f: edit(f / "learned.json", lambda d: d.pop("kind")), RunError,
                    "holds no learner but what a tuning learned"),
 }  # fmt: skip
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -501,13 +503,13 @@ def test_the_default_recipe_is_the_recipes() -> None:
     ("arguments", "kind", "said"),
     [
         ({"learner": "mamml"}, RecipeError, "learner.name: unknown name 'mamml'; did you mean \"maml\"?"),
-        ({"settings": {"learner.options": {"stepz": 1}}, "learner": "maml"}, RecipeError, "learner.options.stepz: maml"),
+        ({"settings": {"learner.options": {"stepz": 1}}, "learner": "maml"}, RecipeError, "learner.options.stepz: ma"),
         ({"settings": {"episodes.wayz": 3}}, RecipeError, 'episodes.wayz: unknown key; did you mean "ways"?'),
         ({"ways": 3}, DataError, "an episode of 3 ways needs 3 classes, validation has 2"),
         ({"shots": 400}, DataError, "400 shots and 3 queries need 403 examples of each class"),
         ({"learner": "maml", "settings": {"episodes.ways": 3}}, RecipeError, "episodes.ways: maml has one output for"),
         ({"settings": {"structure.mode": "shared"}}, RecipeError, "structure.mode: the network has no choices; take"),
-        ({"settings": {"structure.mode": "adapts"}}, RecipeError, "structure.mode: nothing adapts inside a task of pro"),
+        ({"settings": {"structure.mode": "adapts"}}, RecipeError, "structure.mode: nothing adapts inside a task of p"),
         ({"settings": {"network.options": {"search": True}}}, MetanasError, "block1.main"),
         ({"settings": {"network.name": "konv4"}}, MetanasError, 'no space named \'konv4\'; did you mean "conv4"?'),
         ({"settings": {"network.options": {"widht": 3}}}, MetanasError, 'did you mean "width"?'),

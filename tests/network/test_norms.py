@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are values: torch's own, one way and the other; what is turned over, and settled again."""
+"""Batch norm whose statistics are values: torch's own, both ways; what is turned over, and settled again."""
 
 from __future__ import annotations
 

@@ -179,8 +179,10 @@ FIELDS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(FIELDS, st.dictionaries(st.sampled_from(["evaluation", "episodes", "structure", "outer", "learner"]), FIELDS | JSON),
-       st.lists(FIELDS, max_size=3))  # fmt: skip
+SECTIONS = st.sampled_from(["evaluation", "episodes", "structure", "outer", "learner"])
+
+
+@given(FIELDS, st.dictionaries(SECTIONS, FIELDS | JSON), st.lists(FIELDS, max_size=3))
 def test_nothing_that_a_log_may_hold_makes_it_raise(result: Any, asked: Any, rows: Any) -> None:
     state = described(RunState("third"), {"kind": "fewshot", "recipe": asked}, None)
     for row in rows:
