@@ -367,12 +367,12 @@ def interval(values: Tensor) -> str:
     return f"{float(values.mean()):7.3f} +- {half:.3f}"
 
 
-def report(held: str, chosen: dict[str, Settings], seeds: list[int], iterations: int) -> None:
+def report(held: str, chosen: dict[str, Settings], seeds: list[int], iterations: int, draws: tuple[int, int]) -> None:
     seen, draw = mix(held), torch.Generator().manual_seed(LATE[1])
     suites = {
         "seen families": tables((list(dict.fromkeys(seen)) * 7)[:20], draw, 500),
         held: tables([held] * 20, draw, 500),
-        "diabetes": diabetes(LATE[2]),
+        "diabetes": diabetes(*draws),
     }
     named = ["its start alone", *chosen]
     every: dict[str, list[Tensor]] = {name: [] for name in suites}
@@ -399,6 +399,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of meta-training")
     parser.add_argument("--iterations", type=int, default=1200, help="of meta-training")
     parser.add_argument("--trials", type=int, default=36, help="random settings of the trainings from scratch")
+    parser.add_argument("--draws", type=int, default=20, help="of 100 rows of diabetes")
+    parser.add_argument("--draw", type=int, default=LATE[2], help="seed of these draws")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
@@ -410,7 +412,7 @@ def main() -> None:
             best, scores = max(some, key=lambda trial: sum(trial[1][name] for name in mix(held)))
             print(f"held out {held}, {name}: {best}, R2 {', '.join(f'{v:.3f}' for v in scores.values())}", flush=True)
             chosen[name] = best
-        report(held, chosen, options.seeds, options.iterations)
+        report(held, chosen, options.seeds, options.iterations, (options.draw, options.draws))
 
 
 if __name__ == "__main__":

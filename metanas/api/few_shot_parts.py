@@ -15,7 +15,7 @@ from metanas.api.describing import Told
 from metanas.api.documents import FREE, space_identity
 from metanas.api.learner import Learner, Pixels
 from metanas.api.parts import describe
-from metanas.bilevel import Bilevel, Tasks, Tree
+from metanas.bilevel import Bilevel, Estimator, Tasks, Tree
 from metanas.controllers.derivation import strongest
 from metanas.data import ClassData, Episode, Episodes
 from metanas.data.seeds import seeded
@@ -34,6 +34,7 @@ from metanas.space import Architecture, Space
 
 TEST_TASKS = 8
 """Tasks that an evaluation answers at once."""
+FEW_IMAGES, AT_A_TIME = 40, 4
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,11 @@ class FewShotParts:
 
     def tuning(self, learner: FewShot, start: Tree) -> Tuning:
         """The learning at its beginning: the one loop, over tasks."""
-        outer, alone = self.recipe.outer, self.recipe.episodes.tasks == 1
+        outer = self.recipe.outer
         first = self.searches and self.recipe.structure.mode == "shared"  # the steps before the structure is derived
         return Tuning(
             learner.problem,
-            Tasks(learner.estimator, loop=alone),  # one task needs no vmap around it
+            self.batched(learner.estimator),
             lambda step: {},
             start,
             self.draws(),
@@ -198,6 +199,15 @@ class FewShotParts:
             restart=True,
             seed=self.recipe.seed,
         )
+
+    def batched(self, estimator: Estimator) -> Tasks:
+        """The mean over tasks, in the way that is the fastest here (benchmarks/maml_speed.py): one task needs no `vmap`
+        around it, and on a CPU tasks of many images are better taken one by one, of few some at a time."""
+        own = self.recipe.episodes
+        if self.device.type != "cpu":
+            return Tasks(estimator, loop=own.tasks == 1)
+        alone = own.tasks == 1 or own.ways * (own.shots + own.queries) > FEW_IMAGES
+        return Tasks(estimator, loop=alone, chunk=AT_A_TIME)
 
     def shown(self, outer: Tree) -> dict[str, float]:
         """A few numbers to look at: how undecided a structure is, and what rates were learned."""

@@ -41,7 +41,7 @@ RECIPE: dict[str, Any] = {
 }
 FOUND = {"block1.main": "conv_3x3", "block2.main": "sep_conv_5x5", "pool1": "max_pool"}
 RESULT = {
-    "kind": "fewshot", "test_score": 0.901, "interval": 0.008, "ways": 5, "shots": 1, "episodes": 600, "steps": 60,
+    "schema": 1, "kind": "fewshot", "test_score": 0.901, "interval": 0.008, "ways": 5, "shots": 1, "episodes": 600, "steps": 60,
     "transductive": {"accuracy": 0.924, "interval": 0.007}, "start": {"accuracy": 0.402, "interval": 0.009},
     "architecture": FOUND,
 }  # fmt: skip
