@@ -12,7 +12,7 @@
 
 All have the same labels, augmentation, batches and epochs (`EPOCHS`, by number of labels). The learning rate of each,
 and its share of what is carried, are chosen for each number of labels among a few, on draws of their own and 2,000
-other training images. Scratch takes `longer` if that is better there.
+other training images; so is whether scratch and fine-tuning take three times the epochs (`longer`).
 
 Printed: accuracies of every draw; their means, and the mean paired difference to scratch with its 95 % interval
 (Student's t over the draws).
@@ -49,7 +49,7 @@ TUNING = {100: 2, 1000: 1, 10000: 1}
 CHOICES: dict[str, list[dict[str, float]]] = {
     "scratch": [{"lr": lr, "longer": longer} for lr in (0.03, 0.1, 0.3) for longer in (1, 3)],
     "frozen": [{"lr": lr} for lr in (0.1, 0.3, 1.0)],
-    "finetune": [{"lr": lr, "share": share} for lr in (0.1,) for share in (0.1, 0.3, 1.0)],
+    "finetune": [{"lr": 0.1, "share": share, "longer": longer} for share in (0.1, 0.3, 1.0) for longer in (1, 3)],
 }
 KEPT = 2000  # images of MNIST's training set that only choose settings
 
@@ -140,7 +140,7 @@ def searched(found: Result, labels: int, seed: int, folder: Path, lr: float) -> 
     """Test accuracy of a new search that starts from the source's weights."""
     settings = {
         "search.epochs": 10, "search.batch_size": 32, "search.lr": 0.05, "search.warmup": 2,
-        "evaluation.epochs": EPOCHS[labels], "evaluation.lr": lr, "evaluation.batch_size": 32,
+        "evaluation.epochs": EPOCHS[labels] * 3, "evaluation.lr": lr, "evaluation.batch_size": 32,
     }  # fmt: skip
     result = found.transfer(
         drawn(labels, seed, choose=False), how="search", seed=seed, settings=settings, run=folder / f"search-{seed}"

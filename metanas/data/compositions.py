@@ -60,13 +60,13 @@ HELD_OUT_WORDINGS = (
 class Compositions:
     """Classes and which of them are held out.
 
-    attributes: name -> {key: value}, of the classes first, then of all compositions that are none (`others`)
+    attributes: class's name -> {key: value}, all classes
     train, validation, test: the names of each part; those of validation and test are compositions that no training
                 class is
 
     >>> found = compositions(classes=120, validation=10, test=20, seed=0)
     >>> len(found.train), len(found.attributes), found.test[0], found.wordings(found.test[:1], ["{ink} ink"])
-    (90, 1080, 'three green blue upright small', {'three green blue upright small': ['green ink']})
+    (90, 120, 'three green blue upright small', {'three green blue upright small': ['green ink']})
     """
 
     attributes: Mapping[str, Mapping[str, str]]
@@ -77,12 +77,7 @@ class Compositions:
     @property
     def names(self) -> tuple[str, ...]:
         """Of all classes."""
-        return self.train + self.validation + self.test
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """The compositions that are no class: their descriptions may be wrong answers in training, without images."""
-        return tuple(self.attributes)[len(self.names) :]
+        return tuple(self.attributes)
 
     def described(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
         """Their attributes, for `Descriptions`. Raises KeyError for a name that is none."""
@@ -171,9 +166,9 @@ def compositions(*, classes: int = 150, validation: int = 20, test: int = 30, se
     generator = seeded("compositions", seed)
     wanted = {(key, of[key]) for of in every for key in KEYS}
     for _ in range(1000):
-        order = torch.randperm(len(every), generator=generator).tolist()
+        order = torch.randperm(len(every), generator=generator)[:classes].tolist()
         drawn = {" ".join(every[k].values()): every[k] for k in order}
-        names = tuple(drawn)[:classes]
+        names = tuple(drawn)
         train, rest = names[:kept], names[kept:]
         if {item for name in train for item in drawn[name].items()} == wanted:
             return Compositions(drawn, train, rest[:validation], rest[validation:])

@@ -72,10 +72,7 @@ def zero_shot(
     for name, theta in (("network", call.theta), ("describer", own)):
         if not theta:
             raise BilevelError(f"the {name} has no parameters to learn")
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in told.module.modules()) or norms_of(told.module):
-        raise BilevelError(
-            "the describer has a batch norm, so that a class would depend on the others; use layer norms"
-        )
+    _require_no_norms(told.module)
 
     def mixed(outer: Tree) -> dict[str, Any]:
         return {} if structure is None else {"mix": structure.mix(outer["structure"])}
@@ -111,8 +108,7 @@ def zero_shot(
     outer: dict[str, Tree] = {"weights": tree_map(torch.clone, call.theta), "describer": tree_map(torch.clone, own)}
     outer |= {} if structure is None else {"structure": structure.start}
     problem = Bilevel(None, outer_loss, start=start)
-    mixes = structure is not None
-    learner = FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True, mixes=mixes)
+    learner = FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True, mixes=structure is not None)
     if likeness == "distance":
         return replace(learner, head=lambda theta, outer: linear_head(theta["prototypes"]))
     return learner
@@ -201,6 +197,13 @@ def _require_sound(likeness: str, temperature: float, structure: Structure | Non
         raise BilevelError(f"temperature must be > 0, got {temperature}")
     if structure is not None and structure.adapts:
         raise BilevelError("nothing adapts inside a task of a zero-shot learner; give a structure that is shared")
+
+
+def _require_no_norms(module: nn.Module) -> None:
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()) or norms_of(module):
+        raise BilevelError(
+            "the describer has a batch norm, so that a class would depend on the others; use layer norms"
+        )
 
 
 def _require_both(scores: Tensor, labels: Tensor, seen: Tensor) -> None:

@@ -36,10 +36,10 @@ class EpisodeNorm(nn.Module):
     `given` and `found` belong to one call and are set by its caller: an iterator that the statistics are taken from, a
     list that they are put into. Parameters have the names of torch's batch norm, of which `kind` says which one it was.
 
-    >>> norm = EpisodeNorm(2, affine=False, eps=0.0)
+    >>> norm = EpisodeNorm(2, affine=False)
     >>> x = torch.tensor([[0.0, 5.0], [2.0, 5.0]])
     >>> norm(x)[:, 0]
-    tensor([-1.,  1.])
+    tensor([-1.0000,  1.0000])
     >>> norm.found = []
     >>> _ = norm(x)
     >>> norm.found

@@ -79,7 +79,7 @@ def few_shot_of(few_shot: FewShot | None, recipe: Record) -> FewShot | None:
         return few_shot
     asked = as_record(recipe.get("recipe"))
     evaluation, structure = as_record(asked.get("evaluation")), as_record(asked.get("structure"))
-    mode = string(structure, "mode")
+    kind = string(structure, "mode")
     return replace(
         few_shot or FewShot(),
         learner=string(as_record(asked.get("learner")), "name"),
@@ -87,8 +87,8 @@ def few_shot_of(few_shot: FewShot | None, recipe: Record) -> FewShot | None:
         ways=whole(evaluation, "ways"),
         shots=whole(evaluation, "shots"),
         training=_training(as_record(asked.get("episodes"))),
-        structure=mode,
-        structure_steps=(whole(structure, "steps") or 0) if mode == "shared" else 0,
+        structure=kind,
+        structure_steps=(whole(structure, "steps") or 0) if kind == "shared" else 0,
         every=whole(evaluation, "every"),
         episodes=whole(evaluation, "episodes"),
     )

@@ -15,8 +15,8 @@ from metanas.bilevel import SGD, Adam, AdamW, ConjugateGradient, Estimator, Evol
 from metanas.data import load_data
 from metanas.errors import RecipeError
 from metanas.recipe import override, parse_setting, read_toml, read_tuning
-from metanas.recipe.tuning import ChooseRecipe, InnerRecipe, OuterRecipe, RangeRecipe, TuneRecipe
 from metanas.recipe.shipped import find_recipe, list_recipes
+from metanas.recipe.tuning import ChooseRecipe, InnerRecipe, OuterRecipe, RangeRecipe, TuneRecipe
 from metanas.recipe.tuning_tables import ESTIMATORS, OPTIMIZERS, make_estimator, make_parts, make_rule
 
 IMPLICIT = ("conjugate_gradient", "neumann", "nystrom", "t1t2")
@@ -207,7 +207,8 @@ def test_every_recipe_that_ships_can_be_made(name: str) -> None:
 
 
 def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Any) -> None:
-    assert find_recipe("tuning", "own.toml").name == "own.toml" and find_recipe("tuning", tmp_path / "x") == tmp_path / "x"
+    assert find_recipe("tuning", "own.toml").name == "own.toml"
+    assert find_recipe("tuning", tmp_path / "x") == tmp_path / "x"
     with pytest.raises(RecipeError, match=r"no tuning recipe named 'clena'; did you mean \"clean\"\?"):
         find_recipe("tuning", "clena")
     with pytest.raises(RecipeError, match=r"allowed: augment, choose, clean, decay, rates"):

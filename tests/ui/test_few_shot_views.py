@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
@@ -41,7 +41,8 @@ RECIPE: dict[str, Any] = {
 }
 FOUND = {"block1.main": "conv_3x3", "block2.main": "sep_conv_5x5", "pool1": "max_pool"}
 RESULT = {
-    "schema": 1, "kind": "fewshot", "test_score": 0.901, "interval": 0.008, "ways": 5, "shots": 1, "episodes": 600, "steps": 60,
+    "schema": 1, "kind": "fewshot", "test_score": 0.901, "interval": 0.008, "ways": 5, "shots": 1, "episodes": 600,
+    "steps": 60,
     "transductive": {"accuracy": 0.924, "interval": 0.007}, "start": {"accuracy": 0.402, "interval": 0.009},
     "architecture": FOUND,
 }  # fmt: skip
@@ -182,6 +183,7 @@ FIELDS = st.fixed_dictionaries(
 SECTIONS = st.sampled_from(["evaluation", "episodes", "structure", "outer", "learner"])
 
 
+@settings(max_examples=50)
 @given(FIELDS, st.dictionaries(SECTIONS, FIELDS | JSON), st.lists(FIELDS, max_size=3))
 def test_nothing_that_a_log_may_hold_makes_it_raise(result: Any, asked: Any, rows: Any) -> None:
     state = described(RunState("third"), {"kind": "fewshot", "recipe": asked}, None)
