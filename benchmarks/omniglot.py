@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import machine
+from torch.func import vmap
 
 import metanas
-from metanas.api.few_shot_parts import FewShotParts
-from metanas.data import Episodes, load_classes
+from metanas.api.few_shot_parts import FewShotParts, batches_of
+from metanas.data import ClassData, Episode, Episodes, load_classes
 from metanas.evaluation import episodic_score
+from metanas.modes.prototypes import nearness, prototypes
+from metanas.network import called_norms, episodic, settled
 from metanas.recipe import override, read_few_shot
 
 EPISODES = 1000
@@ -80,12 +84,60 @@ def parts_for(settings: dict[str, Any], path: str, ways: int) -> FewShotParts:
     return FewShotParts(recipe, space, load_classes(path, rotations=True, validation=0))
 
 
-def within(parts: FewShotParts, learner: Any, path: str) -> Any:
-    """20-way 1-shot within one alphabet, as Lake et al. asked it."""
-    plain = load_classes(path, validation=0)
-    episodes = Episodes(plain, "test", 20, 1, 1, tasks=8, seed=7, within=True, paired=True)
-    answers = parts.answers(learner.few_shot, learner.outer, learner.statistics)
-    return episodic_score(answers, episodes, EPISODES)
+def seconds_a_step(settings: dict[str, Any], path: str) -> float:
+    """The mean of 8 steps after one to warm up."""
+    parts = parts_for(settings, path, 5)
+    learner = parts.learner(parts.network())
+    steps = parts.tuning(learner, learner.outer).steps()
+    next(steps)
+    begun = time.perf_counter()
+    for _ in range(8):
+        next(steps)
+    return (time.perf_counter() - begun) / 8
+
+
+def embedded(learner: metanas.api.Learner, data: ClassData) -> ClassData:
+    """The same classes with the embeddings of their images as inputs: an inductive answer embeds each image for itself,
+    so that once is enough for all episodes."""
+    module = episodic(learner.network)
+    names = called_norms(module, torch.zeros(2, *data.shape))
+    network = settled(module, learner.outer["weights"], learner.statistics or [], names)
+    parts = {}
+    for part in ("train", "test"):
+        classes = getattr(data, part) if part == "test" else data.train.subset(range(2))  # only the test is asked for
+        counts = torch.tensor(classes.counts)
+        owners = torch.arange(len(classes)).repeat_interleave(counts)
+        numbers = torch.cat([torch.arange(count) for count in classes.counts])
+        pairs = zip(owners.split(200), numbers.split(200), strict=True)
+        with torch.no_grad():
+            rows = torch.cat([network(data.normalised(classes.gather(o, n))) for o, n in pairs])
+        first = tuple((counts.cumsum(0) - counts).tolist())
+        parts[part] = replace(classes, inputs=rows, turns=(0,) * len(classes), first=first)
+    width = rows.shape[1]
+    return replace(data, mean=(0.0,) * width, std=(1.0,) * width, **parts)
+
+
+def compared(episode: Episode) -> torch.Tensor:
+    """The scores of embedded queries."""
+    support, queries = batches_of(episode)
+    scores: torch.Tensor = vmap(lambda s, t, q: nearness(q, prototypes(s, t)))(
+        support.images, support.targets, queries.images
+    )
+    return scores
+
+
+def compare(learner: metanas.api.Learner, path: str, seed: int) -> None:
+    """All that is asked of a learner that compares."""
+    data = embedded(learner, load_classes(path, rotations=True, validation=0))
+    upright = [i for i, name in enumerate(data.test.names) if "@" not in name]
+    plain = replace(data, test=data.test.subset(upright))
+    for what, episodes in (
+        ("5-way 1-shot", Episodes(data, "test", 5, 1, 15, tasks=20, seed=seed)),
+        ("20-way 1-shot", Episodes(data, "test", 20, 1, 15, tasks=20, seed=seed)),
+        ("20-way within an alphabet", Episodes(plain, "test", 20, 1, 1, 20, seed, within=True, paired=True)),
+    ):
+        score = episodic_score(compared, episodes, EPISODES)
+        print(f"  {what}: {score}, error {1 - score.accuracy:.2%}", flush=True)
 
 
 def main() -> None:
@@ -94,28 +146,36 @@ def main() -> None:
     parser.add_argument("--learner", choices=LEARNERS, default="prototypical")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, help="of training, in place of steps: 8 of them are timed before")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="of the run's own 5-way test")
+    parser.add_argument("--runs", type=Path, required=True, help="a run that is there already is tested again")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     print(machine(), flush=True)
     settings = {**SHARED, **LEARNERS[asked.learner]}
+    settings["evaluation.episodes"] = asked.episodes
     settings |= {} if asked.steps is None else {"outer": {**settings["outer"], "steps": asked.steps}}
+    if asked.minutes is not None:
+        settings["outer"] = {
+            **settings["outer"],
+            "steps": round(60 * asked.minutes / seconds_a_step(settings, asked.data)),
+        }
+        print(f"{asked.learner}: {settings['outer']['steps']} steps", flush=True)
     run = asked.runs / f"{asked.learner.replace(', ', '-').replace(' ', '-')}-{asked.seed}"
     begun = time.perf_counter()
-    result = metanas.fewshot(None, asked.data, seed=asked.seed, settings=settings, run=run)
+    if run.exists():
+        result = metanas.load_run(run).result()
+    else:
+        result = metanas.fewshot(None, asked.data, seed=asked.seed, settings=settings, run=run)
     print(
         f"{asked.learner}, seed {asked.seed}: {result.learn_seconds / 60:.1f} min of training, 5-way 1-shot "
         f"{result.accuracy:.2%} +- {result.interval:.2%}, transductive {result.transductive_accuracy:.2%}, untrained "
         f"{result.start_accuracy:.2%}",
         flush=True,
     )
-    learner = result.learner
-    if learner.ways is None:
-        parts = parts_for(settings, asked.data, 20)
-        print(f"  20-way 1-shot {parts.score(learner.few_shot, learner.outer, 'test', EPISODES)}", flush=True)
-        score = within(parts, learner, asked.data)
-        print(f"  within an alphabet: error {1 - score.accuracy:.2%} +- {score.interval:.2%}")
-    print(f"  {(time.perf_counter() - begun) / 60:.1f} min in all")
+    if result.learner.ways is None:
+        compare(result.learner, asked.data, asked.seed)
+    print(f"  {(time.perf_counter() - begun) / 60:.1f} min in all", flush=True)
 
 
 if __name__ == "__main__":
