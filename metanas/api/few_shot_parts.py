@@ -34,7 +34,7 @@ from metanas.space import Architecture, Space
 
 TEST_TASKS = 8
 """Tasks that an evaluation answers at once."""
-FEW_IMAGES, AT_A_TIME = 40, 4
+FEW_IMAGES, SOME_IMAGES, AT_A_TIME = 15, 40, 4
 
 
 @dataclass(frozen=True)
@@ -202,12 +202,13 @@ class FewShotParts:
 
     def batched(self, estimator: Estimator) -> Tasks:
         """The mean over tasks, in the way that is the fastest here (benchmarks/maml_speed.py): one task needs no `vmap`
-        around it, and on a CPU tasks of many images are better taken one by one, of few some at a time."""
+        around it, and on a CPU tasks of many images are better taken one by one, of fewer some at a time."""
         own = self.recipe.episodes
         if self.device.type != "cpu":
             return Tasks(estimator, loop=own.tasks == 1)
-        alone = own.tasks == 1 or own.ways * (own.shots + own.queries) > FEW_IMAGES
-        return Tasks(estimator, loop=alone, chunk=AT_A_TIME)
+        images = own.ways * (own.shots + own.queries)
+        alone = own.tasks == 1 or images > SOME_IMAGES
+        return Tasks(estimator, loop=alone, chunk=None if images <= FEW_IMAGES else AT_A_TIME)
 
     def shown(self, outer: Tree) -> dict[str, float]:
         """A few numbers to look at: how undecided a structure is, and what rates were learned."""
