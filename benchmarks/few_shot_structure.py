@@ -1,13 +1,13 @@
-"""The union (omega, theta0): a structure learned beside the start of the tasks, and a fixed Conv4 of as many parameters.
+"""The union (omega, theta0): a structure learned beside the start of the tasks, and a fixed Conv4 of its size.
 
     python benchmarks/few_shot_structure.py --data omniglot28.npz --runs DIR --seeds 0 1 2
 
-A prototypical network on Omniglot (background characters and their rotations; 20-way episodes of 4 images a class) whose
-blocks are choices (`conv4`, search=True, 162,000 architectures): omega and the weights are learned together by
+A prototypical network on Omniglot (background characters and their rotations; 20-way episodes of 4 images a class)
+whose blocks are choices (`conv4`, search=True, 162,000 architectures): omega and the weights are learned together by
 hypergradients for 150 steps, the strongest operations are derived, and the derived network goes on from the supernet's
 weights. Beside it a Conv4 whose width gives it as many parameters as the derived network or a few more, trained for as
-long as structure and network together took (its steps are counted off after 20 steps of each are timed). Nothing is
-selected on the test characters. Printed: 20-way and 5-way 1-shot accuracy of both, seconds and parameters.
+long as structure and network together took (60 of its steps are timed first). Nothing is selected on the test
+characters. Printed: 20-way and 5-way 1-shot accuracy of both, seconds and parameters.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def one(path: str, runs: Path, seed: int) -> tuple[float, float]:
     ours, theirs = scored(found, settings, path), scored(beside, fixed, path)
     print(
         f"seed {seed}: learned structure {size:,} parameters, {spent:.0f} s, 5-way {found.accuracy:.2%}, 20-way "
-        f"{ours:.2%}; Conv4-{width} {conv4_parameters(width):,} parameters, {steps} steps, {beside.learn_seconds:.0f} s,"
-        f" 5-way {beside.accuracy:.2%}, 20-way {theirs:.2%}\n  {found.architecture}",
+        f"{ours:.2%}; Conv4-{width} {conv4_parameters(width):,} parameters, {steps} steps, {beside.learn_seconds:.0f} "
+        f"s, 5-way {beside.accuracy:.2%}, 20-way {theirs:.2%}\n  {found.architecture}",
         flush=True,
     )
     return ours, theirs
