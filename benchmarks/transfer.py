@@ -160,10 +160,13 @@ def report(found: Result, labels: int, folder: Path) -> None:
     print(f"{labels} labels, {EPOCHS[labels]} epochs", flush=True)
     best = {how: chosen(found, how, labels) for how in CHOICES}
     seeds = range(DRAWS[labels])
-    every = {how: [tried(found, how, labels, s, choice, choose=False) for s in seeds] for how, choice in best.items()}
-    if labels == 1000:
-        every["search"] = [searched(found, labels, seed, folder, best["finetune"]["lr"]) for seed in seeds]
-    for how, values in every.items():
+    every: dict[str, list[float]] = {}
+    for how in (*CHOICES, *(["search"] if labels == 1000 else [])):
+        if how == "search":
+            values = [searched(found, labels, seed, folder, best["finetune"]["lr"]) for seed in seeds]
+        else:
+            values = [tried(found, how, labels, seed, best[how], choose=False) for seed in seeds]
+        every[how] = values
         shown = " ".join(f"{value:.2f}" for value in values)
         difference = [value - other for value, other in zip(values, every["scratch"], strict=True)]
         beside = "" if how == "scratch" else f"   minus scratch {interval(difference)}"
