@@ -27,7 +27,7 @@ from torch.func import vmap
 import metanas
 from metanas.api.few_shot_parts import FewShotParts, batches_of
 from metanas.data import ClassData, Episode, Episodes, load_classes
-from metanas.evaluation import episodic_score
+from metanas.evaluation import EpisodicScore, episodic_score
 from metanas.modes.prototypes import nearness, prototypes
 from metanas.network import called_norms, episodic, settled
 from metanas.recipe import override, read_few_shot
@@ -126,18 +126,20 @@ def compared(episode: Episode) -> torch.Tensor:
     return scores
 
 
-def compare(learner: metanas.api.Learner, path: str, seed: int) -> None:
+def compare(learner: metanas.api.Learner, path: str, seed: int) -> dict[str, EpisodicScore]:
     """All that is asked of a learner that compares."""
     data = embedded(learner, load_classes(path, rotations=True, validation=0))
     upright = [i for i, name in enumerate(data.test.names) if "@" not in name]
     plain = replace(data, test=data.test.subset(upright))
+    found = {}
     for what, episodes in (
         ("5-way 1-shot", Episodes(data, "test", 5, 1, 15, tasks=20, seed=seed)),
         ("20-way 1-shot", Episodes(data, "test", 20, 1, 15, tasks=20, seed=seed)),
         ("20-way within an alphabet", Episodes(plain, "test", 20, 1, 1, 20, seed, within=True, paired=True)),
     ):
-        score = episodic_score(compared, episodes, EPISODES)
+        found[what] = score = episodic_score(compared, episodes, EPISODES)
         print(f"  {what}: {score}, error {1 - score.accuracy:.2%}", flush=True)
+    return found
 
 
 def main() -> None:
