@@ -139,7 +139,7 @@ def few_shot_contradictions(recipe: FewShotRecipe) -> Iterator[str]:
     """Values that are allowed one by one, and not together."""
     compares = recipe.learner.name in COMPARES
     episodes, evaluation = recipe.episodes, recipe.evaluation
-    if not compares and episodes.ways != evaluation.ways:
+    if recipe.learner.name in ADAPTS and episodes.ways != evaluation.ways:
         yield (
             f"episodes.ways: {recipe.learner.name} has one output for each class, so it is tested with the ways that "
             f"it is trained with; make it evaluation.ways, which is {evaluation.ways}, got {episodes.ways}"
@@ -154,5 +154,7 @@ def few_shot_contradictions(recipe: FewShotRecipe) -> Iterator[str]:
         yield "network.architecture: is what the structure is learned for; leave it out, or take structure.mode fixed"
 
 
+ADAPTS = ("anil", "fomaml", "imaml", "maml", "meta_sgd", "reptile")
+"""Learners that adapt weights, and so have an output for each class."""
 COMPARES = ("prototypical", "zero_shot")
 """Learners that compare embeddings, and so tell any number of classes apart."""

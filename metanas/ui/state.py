@@ -199,7 +199,7 @@ def verdict(state: RunState) -> str:
         return ""
     margin = first - sum(others) / len(others)
     shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
-    began = "before it learned" if state.few_shot else "the start values"
+    began = "its start" if state.few_shot else "the start values"
     named = {"start": began, "scratch": "the same from scratch", None: f"the mean of {len(others)} random"}
     return f"{state.planned[0]} {shown} against {named[one]}"
 

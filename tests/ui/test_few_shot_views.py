@@ -115,7 +115,7 @@ def test_a_whole_run() -> None:
     assert few_shot.best and (few_shot.best.step, few_shot.best.score) == (50, Score(0.884, 0.021))
     assert (few_shot.test, few_shot.start) == (Score(0.901, 0.008), Score(0.402, 0.009))
     assert few_shot.transductive == Score(0.924, 0.007) and state.status == "finished"
-    assert verdict(state) == "learned +49.9 points against before it learned"
+    assert verdict(state) == "learned +49.9 points against its start"
     assert state.tuning and len(state.tuning.trace) == 60
 
 
@@ -161,7 +161,7 @@ def test_how_far_it_is(count: int, name: str, done: int) -> None:
 def test_a_copy_that_has_only_its_result(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     state = read(tmp_path)
-    assert state.status == "finished" and verdict(state) == "learned +49.9 points against before it learned"
+    assert state.status == "finished" and verdict(state) == "learned +49.9 points against its start"
     assert state.few_shot and state.few_shot.task == "5-way 1-shot"
     assert "test, each by itself  90.1%" in text(panels.episodes(state, paper(80, None)))
 
@@ -209,7 +209,7 @@ EPISODES = r"""
       │       ⢀⡠⠒⠉
       │   ⢀⡠⠔⠊⠁
  62.0%┤⡠⠔⠊⠁
-test, each by itself  90.1% ± 0.8%     +49.9 points against before it learned
+test, each by itself  90.1% ± 0.8%     +49.9 points against its start
 test, all together    92.4% ± 0.7%
 before it learned     40.2% ± 0.9%     over 600 episodes
 structure             block1.main conv_3x3, block2.main sep_conv_5x5, pool1 max…
@@ -217,7 +217,7 @@ structure             block1.main conv_3x3, block2.main sep_conv_5x5, pool1 max�
 ONE_LINE = r"""
 ── episodes ───────────────────────────────────── 5-way 1-shot, a guess 20.0% ──
 validation            87.9% ± 2.1%     ▁███  best 88.4% at step 50
-test, each by itself  90.1% ± 0.8%     +49.9 points against before it learned
+test, each by itself  90.1% ± 0.8%     +49.9 points against its start
 test, all together    92.4% ± 0.7%
 before it learned     40.2% ± 0.9%     over 600 episodes
 structure             block1.main conv_3x3, block2.main sep_conv_5x5, pool1 max…
@@ -322,7 +322,7 @@ def test_plain_lines() -> None:
     assert found[-4:] == [
         "learned: test accuracy 90.1%, test loss 0.5000, 9.00k parameters",
         "start: test accuracy 40.2%, test loss 0.5000, 9.00k parameters",
-        "learned +49.9 points against before it learned",
+        "learned +49.9 points against its start",
         "third: finished after 1m 07s",
     ]
     assert all(line.isascii() for line in found)

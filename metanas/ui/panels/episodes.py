@@ -1,7 +1,7 @@
 """How well new classes are learned: the validations, with the best of them, and the test beside chance and the start.
 
     validation             61.2% ± 2.1%  ▁▂▃▅▆▇█▇    best 62.0% at step 250
-    test, each by itself   67.4% ± 0.8%  +26.2 points against before it learned
+    test, each by itself   67.4% ± 0.8%  +26.2 points against its start
     test, all together     69.0% ± 0.7%
     before it learned      41.2% ± 0.9%
 
