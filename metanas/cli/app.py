@@ -11,7 +11,8 @@ import typer
 
 from metanas import __version__
 from metanas.cli.guard import guarded, put, say
-from metanas.cli.learning import Plain, fewshot, print_learned, print_learner, tune, view_of
+from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
+from metanas.cli.options import Device, NewRun, Plain, PrintRecipe, Seed, Target, Threads
 from metanas.cli.transfer import print_found, transfer
 from metanas.errors import SpaceError
 
@@ -59,9 +60,7 @@ def search(
             help="digits, or a path: an .npz, a .csv, a folder of images by class, a .zip of it.", show_default=False
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
-    ] = None,
+    target: Target = None,
     controller: Annotated[
         str | None, typer.Option(help="darts, drnas, darts_pt or random.", show_default=False)
     ] = None,
@@ -69,22 +68,16 @@ def search(
         str | None, typer.Option(help="first_order, finite_difference or unrolled.", show_default=False)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the search.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    threads: Threads = None,
+    run: NewRun = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe as TOML to start from.", show_default=False)] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: search.lr=0.05", show_default=False),
     ] = None,
-    print_recipe: Annotated[
-        bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")
-    ] = False,
+    print_recipe: PrintRecipe = False,
     plain: Plain = False,
 ) -> None:
     """Search an architecture, train it and random ones from scratch, and write a run folder."""

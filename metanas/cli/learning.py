@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from metanas.cli.guard import guarded, put
+from metanas.cli.options import Device, ListRecipes, NewRun, Plain, PrintRecipe, Seed, Target, Threads
 from metanas.errors import RecipeError
-
-Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]
 
 
 @guarded
@@ -22,29 +21,21 @@ def tune(
         str | None,
         typer.Option(help="digits, an .npz or .csv file, a folder or .zip of images by class.", show_default=False),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
-    ] = None,
+    target: Target = None,
     estimator: Annotated[
         str | None, typer.Option(help="unrolled, conjugate_gradient, forward, ...", show_default=False)
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Outer steps.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    threads: Threads = None,
+    run: NewRun = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: inner.lr=0.05", show_default=False),
     ] = None,
-    list_them: Annotated[bool, typer.Option("--list", help="List the recipes that ship and stop.")] = False,
-    print_recipe: Annotated[
-        bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")
-    ] = False,
+    list_them: ListRecipes = False,
+    print_recipe: PrintRecipe = False,
     plain: Plain = False,
 ) -> None:
     """Learn what shapes a training (weights of examples, decays, rates, augmentation) by hypergradients."""
@@ -96,24 +87,18 @@ def fewshot(
     ways: Annotated[int | None, typer.Option(help="Classes of a task.", show_default=False)] = None,
     shots: Annotated[int | None, typer.Option(help="Examples of each to learn from.", show_default=False)] = None,
     steps: Annotated[int | None, typer.Option(help="Outer steps.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    threads: Threads = None,
+    run: NewRun = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="PATH=VALUE", help="Anything of the recipe: episodes.tasks=8", show_default=False
         ),
     ] = None,
-    list_them: Annotated[bool, typer.Option("--list", help="List the recipes that ship and stop.")] = False,
-    print_recipe: Annotated[
-        bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")
-    ] = False,
+    list_them: ListRecipes = False,
+    print_recipe: PrintRecipe = False,
     plain: Plain = False,
 ) -> None:
     """Learn to learn new classes from a few examples, and test that on classes never seen."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from metanas.cli.guard import guarded, put
-from metanas.cli.learning import Plain, view_of
+from metanas.cli.learning import view_of
+from metanas.cli.options import Device, NewRun, Plain, Seed, Target, Threads
 from metanas.errors import RecipeError, RunError
 
 
@@ -21,20 +22,14 @@ def transfer(
         ),
     ] = None,
     how: Annotated[str, typer.Option(help="finetune, frozen (a new head alone is trained) or search.")] = "finetune",
-    target: Annotated[
-        str | None, typer.Option(help="Of a .csv: the column to be predicted.", show_default=False)
-    ] = None,
+    target: Target = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of what is carried, at the start.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (cuda where it is there), cpu, cuda or mps.", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Name of the run folder, which must be new.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    threads: Threads = None,
+    run: NewRun = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(

@@ -85,7 +85,6 @@ class FewShot:
     scores:     the answer at theta
     statistics: (theta, outer, images; None where a task has none) -> statistics of the norms at theta
     pooled:     what an inductive answer rests on: the statistics of the training classes, pooled, or of the support set
-    ways:       the number of classes that it tells apart; None: any
     head:       (theta, outer) -> weight (ways, width) and bias (ways,) of the linear map from the network's output to
                 the scores; None: the output is the scores
     mixes:      whether the network has choices that are mixed, so that it is no plain network
@@ -98,7 +97,6 @@ class FewShot:
     scores: Scores
     statistics: Callable[[Tree, Tree, Any], Statistics]
     pooled: bool = False
-    ways: int | None = None
     head: Callable[[Tree, Tree], tuple[Tensor, Tensor]] | None = None
     mixes: bool = False
 
