@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metanas.api.journal import JOURNAL, open_journal
 from metanas.api.recorder import Recorder
 from metanas.errors import (
     BilevelError,
@@ -40,7 +40,6 @@ from metanas.run.atomic import explained
 if TYPE_CHECKING:
     import optuna
 
-JOURNAL = "study.journal"
 STUDY = "tune"
 """Name of the study in a journal of our own: a run folder may be renamed."""
 BUSY_SECONDS = 30.0
@@ -131,7 +130,7 @@ def _study(plan: ChooseRecipe, folder: Path, number: Callable[..., int]) -> optu
     }[plan.pruner]()
     try:
         return optuna.create_study(
-            storage=_journal(folder / JOURNAL) if plan.storage is None else _database(plan.storage),
+            storage=open_journal(folder / JOURNAL) if plan.storage is None else _database(plan.storage),
             study_name=STUDY if plan.storage is None else plan.study or folder.name,
             sampler=_sampler(plan, number("sampler", 0)),
             pruner=pruner,
@@ -157,24 +156,6 @@ def _database(url: str) -> optuna.storages.BaseStorage | str:
     if not url.startswith("sqlite"):
         return url
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
-
-
-def _journal(path: Path) -> optuna.storages.BaseStorage:
-    """The journal in the run folder. A last line that was not written whole is cut off, or the next one would go on
-    with it; a lock on it is that of a writer who was killed, since the run itself is locked."""
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
-
-    Path(f"{path}.lock").unlink(missing_ok=True)
-    lock = JournalFileOpenLock(str(path))
-    lock.acquire()
-    try:
-        if path.exists():
-            data = path.read_bytes()
-            if not data.endswith(b"\n"):
-                os.truncate(path, data.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def _sampler(plan: ChooseRecipe, seed: int) -> optuna.samplers.BaseSampler:

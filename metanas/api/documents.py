@@ -26,8 +26,9 @@ from metanas.run import RunFolder, dump_json, parse_json
 from metanas.space import Architecture, Space, space_from_json, space_to_json
 
 SCHEMA = 1
-FREE = ("device", "threads", "checkpoint_seconds")
-"""What of a recipe may change on the way: where and how often, not what. The first two may cost bit-exactness."""
+FREE = ("device", "threads", "checkpoint_seconds", "logs")
+"""What of a recipe may change on the way: where, how often and for whom, not what. The first two may cost bit-exactness.
+"""
 HANDED_FACTS = ("fingerprint", "classes", "shape", "sizes", "augment", "task")
 KEYS = ("recipe", "data", "handed", "versions")
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from metanas.api.documents import document_of, identity_of, refuse_difference, source_of, surroundings, versions
+from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.parts import Handed, Parts
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
@@ -137,6 +138,7 @@ class SearchJob:
 def begin(job: Job[Outcome], make_folder: Callable[[], RunFolder], view: View | None) -> Outcome:
     """A new run, from its folder to its result."""
     document, space = job.document(), job.space_document()
+    check_mirrors(job.recipe.logs)
     folder = make_folder()
     with folder.lock() as lock, EventWriter(folder.events) as log:
         if space is not None:
@@ -169,7 +171,7 @@ def _work(
 ) -> Outcome:
     with view(folder.path) if view else nullcontext(), graceful() as stop:
         recorder = Recorder(folder, lock, log, stop, job.recipe.checkpoint_seconds, job.identity())
-        log.write(
+        begun = log.write(
             "begin",
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -177,7 +179,7 @@ def _work(
             step=0 if checkpoint is None else checkpoint.step,
             versions=versions(),
         )
-        with _ending(log):
+        with mirrored(log, folder.path, job.recipe.logs, job.space_document(), begun), _ending(log):
             for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, job.data, checkpoint)):
                 recorder.say(note, "warning")
             for note in job.data.notes if checkpoint is None else ():

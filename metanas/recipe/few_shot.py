@@ -125,6 +125,7 @@ class FewShotRecipe(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Whole | None = None
     checkpoint_seconds: Part = 15.0
+    logs: tuple[Literal["tensorboard"], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, `read_few_shot`'s argument."""

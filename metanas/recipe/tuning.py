@@ -201,6 +201,7 @@ class TuneRecipe(Section):
     threads: Whole | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_seconds: Part = 15.0
+    logs: tuple[Literal["tensorboard"], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, `read_tuning`'s argument."""

@@ -156,7 +156,7 @@ class EventWriter:
 
     Steps are gathered and written together at most every 0.2 s, other kinds at once.  What was written survives a kill
     of the process; with `flush(sync=True)` also a power failure.  Where the log ends in a torn line, opening cuts that
-    line off, never a whole event, and `warning` says so.
+    line off, never a whole event, and `warning` says so. `also`, where it is set, is given every event that is written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, EventWriter(Path(folder, "events.jsonl")) as log:
@@ -176,6 +176,7 @@ class EventWriter:
     ) -> None:
         self.path = path
         self.warning: str | None = None
+        self.also: Callable[[Event], None] | None = None
         self._clock, self._wall_clock = clock, wall_clock
         self._batch: list[str] = []
         with explained(path):
@@ -203,15 +204,19 @@ class EventWriter:
         """Seconds of work so far, those before a resume included."""
         return self._clock() - self._started
 
-    def write(self, kind: str, **fields: Any) -> None:
-        """Appends one event; `at` and `elapsed` are added, numbers that are not finite become null (`finite`).
+    def write(self, kind: str, **fields: Any) -> Event:
+        """Appends one event and returns it; `at` and `elapsed` are added, numbers that are not finite become null.
 
         Raises RunError for a value that JSON cannot hold, and as `flush` does.
         """
         head = {"kind": kind, "at": round(self._wall_clock(), 3), "elapsed": round(self.elapsed, 6)}
-        self._batch.append(dump_json(head | finite(fields)) + "\n")
+        event = head | finite(fields)
+        self._batch.append(dump_json(event) + "\n")
         if kind not in _BATCHED or self._clock() - self._flushed >= _BATCH_SECONDS:
             self.flush()
+        if self.also is not None:
+            self.also(event)
+        return event
 
     def flush(self, *, sync: bool = False) -> int:
         """Writes what was gathered; returns the length of the log in bytes, which a checkpoint records.
