@@ -5,6 +5,8 @@ The search knows nothing of this: it yields values, and the recorder turns them 
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,7 @@ from metanas.run.checkpoints import save
 from metanas.space import Architecture
 
 READ_EVERY = 10
+KILOBYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
 PAUSE_SECONDS = 0.2
 
 
@@ -90,6 +93,7 @@ class Recorder:
             weights={name: list(w) for name, w in report.weights.items()},
             architecture=None if report.architecture is None else report.architecture.to_json(),
             key=None if report.architecture is None else report.architecture.key,
+            **peak_memory(),
         )
 
     def value(self, e: Evaluation) -> None:
@@ -154,3 +158,15 @@ class Recorder:
         self.lock.check()
         save(self.run.checkpoints, place, {"identity": self.identity, "state": tree}, self.log.flush(sync=True))
         self.saved_at = time.monotonic()
+
+
+def peak_memory() -> dict[str, int]:
+    """Bytes that this process held at most so far: `host_memory`, and on a CUDA device `memory`.
+
+    >>> peak_memory()["host_memory"] > 1e6
+    True
+    """
+    found = {"host_memory": KILOBYTES * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["memory"] = torch.cuda.max_memory_allocated()
+    return found

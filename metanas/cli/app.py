@@ -184,17 +184,41 @@ def runs() -> None:
 
 @app.command()
 @guarded
+def pause(
+    run: RunName, off: Annotated[bool, typer.Option("--off", help="Let a search that was paused go on.")] = False
+) -> None:
+    """Ask a running search to wait, between two steps, until it is told to go on."""
+    from metanas.run import ask, withdraw
+
+    folder = _running(run, "pause")
+    if off:
+        withdraw(folder, "pause")
+        put(f"{run} goes on")
+    else:
+        ask(folder, "pause")
+        put(f"asked {run} to wait; it goes on with: metanas pause {run} --off")
+
+
+@app.command()
+@guarded
 def stop(run: RunName) -> None:
     """Ask a running search to write a checkpoint and stop."""
-    from metanas.run import RunFolder, ask, summarise
+    from metanas.run import ask
+
+    ask(_running(run, "stop"), "stop")
+    put(f"asked {run} to stop; it will write a checkpoint first")
+
+
+def _running(run: str, what: str) -> Path:
+    """The folder of a run that is at work; exits with a line where it is not."""
+    from metanas.run import RunFolder, summarise
 
     folder = RunFolder.open(run)
     status = summarise(folder.path).status
     if not status.startswith("running"):
-        say(f"{run} is not running ({status}); nothing to stop")
+        say(f"{run} is not running ({status}); nothing to {what}")
         raise typer.Exit(1)
-    ask(folder.path, "stop")
-    put(f"asked {run} to stop; it will write a checkpoint first")
+    return folder.path
 
 
 @app.command()

@@ -85,6 +85,7 @@ def test_search_prints_lines_when_piped(first: Path) -> None:
         (["export", "frist", "--to", "out"], 1, "", 'did you mean "first"'),
         (["export", "first", "--to", "out", "--format", "onx"], 1, "", "error: unknown format 'onx'"),
         (["spaces", "nasbench201", "--set", "chanels=1"], 1, "", 'did you mean "channels"'),
+        (["pause", "first"], 1, "", "first is not running (finished); nothing to pause\n"),
         (["stop", "frist"], 1, "", 'did you mean "first"'),
         (["watch", "frist"], 1, "", 'did you mean "first"'),
     ],
@@ -331,3 +332,21 @@ def test_ctrl_c_while_watching(commands: Any, first: Path, tmp_path: Path) -> No
     assert not job.over()
     job.kill(signal.SIGINT)
     assert job.wait() == 130 and "Traceback" not in job.errors
+
+
+def test_a_search_waits_where_it_is_asked_to_and_goes_on(commands: Any, tmp_path: Path) -> None:
+    def steps() -> int:
+        return sum(event["kind"] == "step" for event in read_events(tmp_path / "runs/long/events.jsonl").events)
+
+    job = commands.start(["search", *QUICK, "--epochs=500", "--run=long"], tmp_path)
+    job.until(lambda: steps() > 0)
+    asked = commands.run(["pause", "long"], tmp_path)
+    assert (asked.code, asked.output) == (0, "asked long to wait; it goes on with: metanas pause long --off\n")
+    time.sleep(0.5)  # the step that was under way, and what waited to be written
+    before = steps()
+    time.sleep(0.7)
+    assert steps() == before
+    assert commands.run(["pause", "long", "--off"], tmp_path).output == "long goes on\n"
+    job.until(lambda: steps() > before)
+    assert commands.run(["stop", "long"], tmp_path).code == 0
+    assert job.wait() == 0  # it was asked to; a signal would give 130
