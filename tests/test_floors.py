@@ -36,7 +36,7 @@ CORE = ("space", "network", "bilevel", "controllers", "loop")
 OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "errors": set(),
     "run": set(),
-    "ui": {"rich"},
+    "ui": {"rich", "textual"},
     "space": {"numpy", "networkx"},
     "network": {"torch", "numpy", "networkx"},
     "bilevel": {"torch", "numpy", "networkx"},
@@ -45,7 +45,7 @@ OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "modes": {"torch", "numpy"},
     "evaluation": {"torch", "numpy"},
     "data": {"torch", "numpy", "sklearn", "PIL"},
-    "exporters": {"torch", "numpy", "safetensors"},
+    "exporters": {"torch", "numpy", "safetensors", "onnx", "onnxruntime"},
     "recipe": {"torch", "pydantic", "tomli_w"},
     "api": {"torch", "numpy", "optuna"},
     "cli": {"typer", "rich"},

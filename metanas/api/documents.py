@@ -27,8 +27,7 @@ from metanas.space import Architecture, Space, space_from_json, space_to_json
 
 SCHEMA = 1
 FREE = ("device", "threads", "checkpoint_seconds", "logs")
-"""What of a recipe may change on the way: where, how often and for whom, not what. The first two may cost bit-exactness.
-"""
+"""What of a recipe may change on the way: where, how often, for whom. The first two may cost bit-exactness."""
 HANDED_FACTS = ("fingerprint", "classes", "shape", "sizes", "augment", "task")
 KEYS = ("recipe", "data", "handed", "versions")
 

@@ -13,12 +13,14 @@ from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.result import Result, result_of, write_network
+from metanas.api.telling import Writing
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
 from metanas.api.work import RUN_FORMATS, SearchJob, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import RunError
+from metanas.exporters import Written
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.spaces import usual_settings
@@ -199,6 +201,9 @@ def export(
     formats: Sequence[str] = RUN_FORMATS,
     *,
     force: bool = False,
+    precision: str = "float32",
+    verify: str = "process",
+    data: Any = None,
 ) -> tuple[Path, ...]:
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
 
@@ -208,26 +213,44 @@ def export(
     Args:
         result: a Result, or a finished run: its name in `runs/`, or its Path.
         folder: where to; made if it is not there.
-        formats: of "json", "safetensors", "python", and "pt2" (torch.export, any batch size).
+        formats: of "json", "safetensors", "python", "pt2" (torch.export), "onnx", "card" (a model card), and the
+            pictures "svg", "dot" and "mermaid"; pt2 and onnx take any batch size.
         force: write over what is there.
+        precision: of the weights: "float32"; "float16" or "bfloat16" (stored so, computed in float32); "int8", for
+            "onnx" alone. What that loses is measured and stands in architecture.json and in the model card.
+        verify: "process": each file is also loaded in a new process without metanas; "here": only in this one.
+        data: of a lower precision, the data of the run, where its recipe does not name them: the loss is measured on
+            their test split as well.
+
+    Returns:
+        The paths, in the order of the formats.
 
     Raises:
-        ExportError: an unknown format, a target that exists, or an export that does not compute what the network does;
-            also where one of the formats cannot express the network: the others are written then.
-        RunError: no such run, or it is not finished.
+        ExportError: an unknown format, a target that exists, or an export that does not compute what the network does
+            (outputs within 1e-5 of the largest); also where one of the formats cannot express the network: the others
+            are written then.
+        MissingDependencyError: "onnx" without its packages.
+        RunError: no such run, or it is not finished; data that are not the run's.
     """
+    return exported(result, folder, formats, Writing(force, precision, verify, data)).paths
+
+
+def exported(
+    result: Result | TuneResult | FewShotResult | str | Path, folder: str | Path, formats: Sequence[str], how: Writing
+) -> Written:
+    """As `export`; also says what a lower precision loses."""
     if not isinstance(result, Result | TuneResult | FewShotResult):
         folder_of_run = RunFolder.open(result)
         folder_of_run.refuse_links()
         kind = read_document(folder_of_run).get("kind")
         if kind == "fewshot":
-            return export_learner(folder_of_run.path, Path(folder), tuple(formats), force=force)
+            return Written(export_learner(folder_of_run.path, Path(folder), tuple(formats), force=how.force))
         result = tune_result_of(folder_of_run) if kind == "tune" else result_of(folder_of_run)
     if isinstance(result, FewShotResult):
-        return export_learner(result.run, Path(folder), tuple(formats), force=force)
+        return Written(export_learner(result.run, Path(folder), tuple(formats), force=how.force))
     if isinstance(result, TuneResult):
-        return export_learned(result, Path(folder), tuple(formats), force=force)
-    return write_network(result, folder, tuple(formats), force=force)
+        return export_learned(result, Path(folder), tuple(formats), how)
+    return write_network(result, folder, tuple(formats), how)
 
 
 def _words_for(

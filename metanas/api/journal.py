@@ -18,8 +18,8 @@ JOURNAL = "study.journal"
 def open_journal(path: Path) -> optuna.storages.BaseStorage:
     """The storage, which is made where it is not there; for the process that holds the run's lock.
 
-    A last line that was not written whole is cut off, or the next one would go on with it; a lock on the journal is that
-    of a writer who was killed, since the run itself is locked.
+    A last line that was not written whole is cut off, or the next one would go on with it; a lock on the journal is
+    that of a writer who was killed, since the run itself is locked.
     """
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 

@@ -27,7 +27,7 @@ from metanas.data import Descriptions
 from metanas.data.descriptions import Wordings, as_known
 from metanas.data.load import channels_first
 from metanas.errors import DataError, ExportError
-from metanas.exporters import Source, write
+from metanas.exporters import Source, Story, write
 from metanas.modes import Described, FewShot, Support, adapt, one_hot
 from metanas.modes.adapting import last_linear
 from metanas.network import Network, Statistics, called_norms, derived, episodic, settled
@@ -103,8 +103,16 @@ class Classifier:
         """The class of each image, answered for itself."""
         return [self.classes[k] for k in self.scores(images).argmax(-1).tolist()]
 
-    def export(self, folder: str | Path, formats: Sequence[str] = FORMATS, *, force: bool = False) -> tuple[Path, ...]:
-        """The classifier as files that need metanas no more, read back and compared; see `metanas.export`.
+    def export(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = FORMATS,
+        *,
+        force: bool = False,
+        precision: str = "float32",
+        verify: str = "process",
+    ) -> tuple[Path, ...]:
+        """The classifier as files that need metanas no more, read back and compared; arguments as of `metanas.export`.
 
         Raises:
             ExportError: a network of your own, which has no text that could stand alone; and as `metanas.export`.
@@ -114,7 +122,16 @@ class Classifier:
         source = Source(
             self.architecture, self.space, self.classes, self.pixels.mean, self.pixels.std, self.pixels.span
         )
-        return write(self.network, source, folder=folder, formats=tuple(formats), force=force)
+        return write(
+            self.network,
+            source,
+            folder=folder,
+            formats=tuple(formats),
+            force=force,
+            precision=precision,
+            verify=verify,
+            story=Story(method={"Method": "adapted to examples or descriptions by a few-shot learner"}),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """The log of a run in the formats of other tools, beside its own: what they need is written as it happens.
 
     logs = ["tensorboard"]     runs/first/tensorboard/events.out.tfevents.*    tensorboard --logdir runs
+                               (and a folder in it for each network that is trained, for trials, for evaluations)
     logs = ["optuna"]          runs/first/study.journal                        optuna-dashboard runs/first/study.journal
 
 A mirror that fails is left out from there on, with one line in the log: it must not cost a search.

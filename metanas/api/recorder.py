@@ -167,6 +167,6 @@ def peak_memory() -> dict[str, int]:
     True
     """
     found = {"host_memory": KILOBYTES * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         found["memory"] = torch.cuda.max_memory_allocated()
     return found

@@ -12,12 +12,13 @@ import torch
 
 from metanas.api.documents import read_document, read_spaces, scale_of, table_of
 from metanas.api.parts import Handed, Loss, Metric
+from metanas.api.telling import Writing
 from metanas.api.transferring import Asked, transferred
 from metanas.api.work import View
 from metanas.data.csv_file import rows_of
 from metanas.data.table import Table
 from metanas.errors import DataError, RunError
-from metanas.exporters import Source, load_weights, write
+from metanas.exporters import Source, Written, load_weights, written
 from metanas.network import OPS, Maker, Network, derived
 from metanas.run import RunFolder, summarise
 from metanas.space import Architecture, Space
@@ -268,9 +269,7 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Resu
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
 
-def write_network(
-    result: Result, folder: str | Path, formats: tuple[str, ...], *, force: bool = False
-) -> tuple[Path, ...]:
+def write_network(result: Result, folder: str | Path, formats: tuple[str, ...], how: Writing) -> Written:
     """The network of a result as files; see `metanas.export`."""
     source = Source(
         result.architecture,
@@ -282,4 +281,5 @@ def write_network(
         result.table,
         result.scale,
     )
-    return write(result.network, source, folder=folder, formats=formats, force=force)
+    run = RunFolder.open(result.run)
+    return written(result.network, source, folder=folder, formats=formats, **how.arguments(run, formats))

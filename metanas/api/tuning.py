@@ -18,13 +18,24 @@ from metanas.api.choosing import check_sampler
 from metanas.api.documents import SCHEMA, differences, facts_of, source_of, surroundings
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
+from metanas.api.telling import Writing
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
 from metanas.bilevel import Estimator
 from metanas.data import Data
 from metanas.errors import ExportError, RecipeError, RunError
-from metanas.exporters import Source, load_weights, read_learned, read_tensors, write, write_learned, write_tensors
+from metanas.exporters import (
+    Source,
+    Written,
+    load_weights,
+    read_learned,
+    read_tensors,
+    write,
+    write_learned,
+    write_tensors,
+    written,
+)
 from metanas.loop import named
 from metanas.modes import Losses, Part
 from metanas.network import Network, derived
@@ -292,25 +303,26 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], *, force: bool) -> tuple[Path, ...]:
+def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], how: Writing) -> Written:
     """What was learned, and the network trained with it, as files; see `metanas.export`.
 
     Raises:
         ExportError: as `metanas.export` says; a module of the user's own is written as its tensors alone.
     """
     targets = [folder / name for name in ("learned.safetensors", "learned.json")]
+    own = result.source is None and result.network is not None
+    targets += [folder / OWN_WEIGHTS] if own else []
     there = [str(path) for path in targets if path.exists()]
-    if there and not force:
+    if there and not how.force:
         raise ExportError(f"already there: {', '.join(there)}; choose another folder, or give force=True (--force)")
-    written: tuple[Path, ...] = ()
+    network = Written(())
     if result.source is not None and isinstance(result.network, Network):
-        written = write(result.network, result.source, folder=folder, formats=formats, force=force)
+        more = how.arguments(RunFolder.open(result.run), formats)
+        network = written(result.network, result.source, folder=folder, formats=formats, **more)
     folder.mkdir(parents=True, exist_ok=True)
-    if result.source is None and result.network is not None:
-        if (path := folder / OWN_WEIGHTS).exists() and not force:
-            raise ExportError(f"already there: {path}; choose another folder, or give force=True (--force)")
-        write_tensors(path, result.network.state_dict())
-        written = (path,)
+    if own and result.network is not None:
+        write_tensors(folder / OWN_WEIGHTS, result.network.state_dict())
+        network = Written((folder / OWN_WEIGHTS,))
     facts = {
         "schema": SCHEMA,
         "shown": dict(result.shown),
@@ -318,4 +330,4 @@ def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], *
         "chosen": dict(result.chosen),
         "wrong_labels": result.wrong_labels,
     }
-    return (*written, *write_learned(folder, result.learned, facts))
+    return Written((*network.paths, *write_learned(folder, result.learned, facts)), network.losses)

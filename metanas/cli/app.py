@@ -11,8 +11,10 @@ import typer
 
 from metanas import __version__
 from metanas.cli.guard import guarded, put, say
+from metanas.cli.interactive import ui
 from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
 from metanas.cli.options import Device, NewRun, Plain, PrintRecipe, Seed, Target, Threads
+from metanas.cli.page import report
 from metanas.cli.transfer import print_found, transfer
 from metanas.errors import SpaceError
 
@@ -113,6 +115,8 @@ def search(
 app.command()(tune)
 app.command()(fewshot)
 app.command()(transfer)
+app.command()(ui)
+app.command()(report)
 
 
 @app.command()
@@ -227,16 +231,31 @@ def export(
     run: RunName,
     to: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
     format: Annotated[
-        list[str] | None, typer.Option(help="json, safetensors, python (the default: these), pt2.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="json, safetensors, python (the default: these), pt2, onnx, card, svg, dot, mermaid; or all.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32, float16, bfloat16, or int8 (onnx).")] = "float32",
+    data: Annotated[
+        str | None,
+        typer.Option(help="The run's data, if they were moved: to measure a lower precision.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
-    """Write the network found to files that need metanas no more."""
-    from metanas.api import export as run_export
+    """Write the network found to files that need metanas no more, and check them in a process without it."""
+    from metanas.api.functions import exported
+    from metanas.api.telling import Writing
+    from metanas.api.work import RUN_FORMATS
+    from metanas.exporters import FORMATS
 
-    given = {"formats": tuple(format)} if format else {}
-    for path in run_export(run, to, force=force, **given):
+    formats = tuple(FORMATS) if format == ["all"] else tuple(format or RUN_FORMATS)
+    written = exported(run, to, formats, Writing(force, precision, data=data))
+    for path in written.paths:
         put(str(path))
+    for name, loss in written.losses.items():
+        put(f"{name} in {precision}: {loss}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from metanas.errors import ExportError
 from metanas.exporters.plan import weight_names
+from metanas.exporters.precision import HALVES
 from metanas.network import Network, module_name
 from metanas.network.frozen import Frozen
 from metanas.run.atomic import dump_json, parse_json
@@ -30,26 +31,25 @@ TRACED_BATCH = 2  # torch.export takes 0 and 1 for constants
 TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 
 
-def pt2_bytes(network: Network, facts: object) -> bytes:
+def pt2_bytes(network: Network, facts: object, precision: str = "float32") -> bytes:
     """The file.
 
     Args:
         network: in evaluation mode, on the CPU.
         facts: plain data, written beside the graph.
+        precision: "float16" or "bfloat16": parameters are stored in half, and cast in the graph where they are read.
 
     Raises:
         ExportError: torch.export cannot trace the network; the message names the operation.
     """
-    network = copy.deepcopy(network)
-    for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)  # a file holds whole, plain tensors
+    network = plain_copy(network)
+    shapes = [network.shapes[value] for value in network.program.inputs]
     try:
-        program = _traced(network, [network.shapes[value] for value in network.program.inputs])
+        program = traced(Widened(network, HALVES[precision]) if precision in HALVES else network, shapes)
     except Exception as error:  # whatever a user's operation, or torch's tracer on its way, may raise
-        raise ExportError(
-            f"{_culprit(network)} cannot be traced by torch.export ({_reason(error)}); {ADVICE}"
-        ) from error
-    _rename(program, weight_names(network))
+        raise ExportError(f"{culprit(network)} cannot be traced by torch.export ({reason(error)}); {ADVICE}") from error
+    inside = "network." if precision in HALVES else ""  # a `Widened`
+    renamed(program, {inside + name: new for name, new in weight_names(network).items()})
     program.example_inputs = None  # would be pickled
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
@@ -60,7 +60,7 @@ def pt2_bytes(network: Network, facts: object) -> bytes:
     try:
         torch.export.save(program, file, extra_files={METADATA: dump_json(facts)})
     except Exception as error:  # an operator that torch has no words for
-        raise ExportError(f"torch.export cannot write the network ({_reason(error)}); {ADVICE}") from error
+        raise ExportError(f"torch.export cannot write the network ({reason(error)}); {ADVICE}") from error
     return file.getvalue()
 
 
@@ -74,17 +74,45 @@ def read_pt2(path: Path, facts: object) -> Callable[..., Tensor]:
     return module
 
 
-def _traced(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> torch.export.ExportedProgram:
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+class Widened(nn.Module):
+    """A network whose parameters are stored in half, and computed with as they were before."""
+
+    def __init__(self, network: Network, half: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.dtypes = {name: p.dtype for name, p in network.named_parameters()}
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(half)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        wide = {name: p.to(self.dtypes[name]) for name, p in self.network.named_parameters()}
+        outputs: Tensor = torch.func.functional_call(self.network, wide, inputs)
+        return outputs
+
+
+def plain_copy(network: Network) -> Network:
+    """A copy whose tensors are contiguous and their own: a file holds whole, plain tensors."""
+    network = copy.deepcopy(network)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return network
+
+
+def traced(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> torch.export.ExportedProgram:
+    """The graph of a module on inputs of these shapes, of any batch size."""
+    dtypes = module.dtypes.values() if isinstance(module, Widened) else (p.dtype for p in module.parameters())
+    dtype = next(iter(dtypes), torch.float32)
     examples = tuple(torch.zeros(TRACED_BATCH, *shape, dtype=dtype) for shape in shapes)
     batch = torch.export.Dim("batch")
     sizes = tuple({0: batch} for _ in shapes)
     with torch.random.fork_rng(devices=[]):
-        return torch.export.export(module, examples, dynamic_shapes=(sizes,) if isinstance(module, Network) else sizes)
+        return torch.export.export(
+            module, examples, dynamic_shapes=(sizes,) if isinstance(module, Network | Widened) else sizes
+        )
 
 
-def _rename(program: torch.export.ExportedProgram, names: dict[str, str]) -> None:
-    """The names of the safetensors file. Those inside a Network are paths, which need not be names of Python."""
+def renamed(program: torch.export.ExportedProgram, names: dict[str, str]) -> None:
+    """Gives weights the names of the safetensors file. Those inside a Network are paths, which need not be Python's."""
     for spec in program.graph_signature.input_specs:
         if spec.target is not None:
             spec.target = names.get(spec.target, spec.target)
@@ -93,18 +121,19 @@ def _rename(program: torch.export.ExportedProgram, names: dict[str, str]) -> Non
     program.state_dict.update({names.get(name, name): value for name, value in state.items()})
 
 
-def _culprit(network: Network) -> str:
+def culprit(network: Network) -> str:
     """The first operation that cannot be traced alone."""
     for step in network.program.steps:
         if isinstance(step, Apply):
             module = network.get_submodule(module_name(step.out))
             try:
-                _traced(module, [network.shapes[step.source]])
+                traced(module, [network.shapes[step.source]])
             except Exception:  # whatever it is, it was found
                 own = module.module if isinstance(module, Frozen) else module
                 return f"operation {step.op.kind!r} ({step.out}, a {type(own).__name__})"
     return "the network"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """The first line of an error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -16,20 +16,27 @@ from metanas.data.table import MISSING
 from metanas.exporters.classes import Book, network_class
 from metanas.exporters.code import COLUMNS, columns, constant, identifier, literal, sequence
 from metanas.exporters.plan import check
+from metanas.exporters.precision import HALVES
 from metanas.exporters.source import Source
-from metanas.exporters.tail import ANSWERS, CLASSIFY, LOAD, MODES, PREDICT
+from metanas.exporters.tail import ANSWERS, CAST, CLASSIFY, LOAD, MODES, PREDICT, WHOLE
 from metanas.network import Network
 
+UNTYPED = "# (to a type checker, what a module of torch gives is Any)"
+"""Why the line before it is there."""
 
-def python_code(network: Network, source: Source, name: str) -> str:
-    """The text of the module. `name`: of the file, without its ending. Raises ExportError for a user's operation."""
+
+def python_code(network: Network, source: Source, name: str, precision: str = "float32") -> str:
+    """The text of the module. Raises ExportError for a user's operation.
+
+    `name`: of the file, without its ending; `precision`: of the weights in the file that it loads.
+    """
     check(network.program)
     shapes = [network.shapes[value] for value in network.program.inputs]
     inputs = ["x"] if len(shapes) == 1 else [identifier(value) for value in network.program.inputs]
     book = Book()
     network_class(network, "Network", book, inputs)
     images = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] in MODES and bool(source.mean and source.classes)
-    body = [*book.lines(), *LOAD.replace("<name>", name).strip("\n").splitlines()]
+    body = [*book.lines(), *_load(name, precision)]
     if images:
         body += ["", "", *CLASSIFY.replace("<mode>", MODES[shapes[0][0]]).strip("\n").splitlines()]
     elif source.table is not None:
@@ -39,6 +46,11 @@ def python_code(network: Network, source: Source, name: str) -> str:
     lines = [*_docstring(network, source, name, inputs, main), "", *_imports(text, main), ""]
     lines += [*_constants(network, source, name, images), "", "", text, ""]
     return "\n".join(lines)
+
+
+def _load(name: str, precision: str) -> list[str]:
+    load = (CAST if precision in HALVES else WHOLE).strip("\n")
+    return LOAD.replace("<load>", load).replace("<name>", name).strip("\n").splitlines()
 
 
 def _predict(source: Source, table: Table) -> list[str]:
@@ -73,9 +85,10 @@ def _docstring(network: Network, source: Source, name: str, inputs: list[str], m
 
 
 def _imports(text: str, main: str) -> list[str]:
-    lines = ["from __future__ import annotations", "", *(["import csv"] if main == "row" else [])]
+    lines = ["# mypy: disable-error-code=no-any-return", UNTYPED, "from __future__ import annotations", ""]
+    lines += ["import csv"] if main == "row" else []
     lines += ["import json", "import math", *(["import sys"] if main else [])]
-    lines += ["from pathlib import Path", "", "import torch"]
+    lines += ["from pathlib import Path", "from typing import Any", "", "import torch"]
     lines += ["import torch.nn.functional as F"] if "F." in text else []
     return [*lines, "from torch import Tensor, nn"]
 

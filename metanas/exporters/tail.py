@@ -9,12 +9,7 @@ def build() -> Network:
     return Network()
 
 
-def load(path: str | Path = WEIGHTS) -> Network:
-    """The trained network, in eval mode."""
-    with torch.device("meta"):  # takes no memory: the file brings the tensors
-        network = Network()
-    network.load_state_dict(read_safetensors(path), assign=True)
-    return network.eval()
+<load>
 
 
 DTYPES = {
@@ -50,7 +45,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_tensor(entry: dict, data: bytes, start: int) -> Tensor:
+def read_tensor(entry: dict[str, Any], data: bytes, start: int) -> Tensor:
     """The tensor that an entry of the header describes."""
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"unknown dtype {entry['dtype']!r}")
@@ -65,6 +60,29 @@ def read_tensor(entry: dict, data: bytes, start: int) -> Tensor:
         return torch.empty(shape, dtype=dtype)
     raw = bytearray(data[start + first : start + last])  # a copy that may be written to
     return torch.frombuffer(raw, dtype=dtype).reshape(shape)
+'''
+
+WHOLE = '''
+def load(path: str | Path = WEIGHTS) -> Network:
+    """The trained network, in eval mode."""
+    with torch.device("meta"):  # takes no memory: the file brings the tensors
+        network = Network()
+    network.load_state_dict(read_safetensors(path), assign=True)
+    return network.eval()
+'''
+
+CAST = '''
+def load(
+    path: str | Path = WEIGHTS, dtype: torch.dtype = torch.float32
+) -> Network:
+    """The trained network, in eval mode. Its weights are stored in half precision.
+
+    dtype: what it computes in, and what its inputs must be.
+    """
+    with torch.device("meta"):  # takes no memory: the file brings the tensors
+        network = Network()
+    network.load_state_dict(read_safetensors(path), assign=True)
+    return network.to(dtype).eval()
 '''
 
 CLASSIFY = '''
@@ -114,7 +132,7 @@ if __name__ == "__main__":
 '''
 
 PREDICT = '''
-def read_rows(path: str) -> list[dict]:
+def read_rows(path: str) -> list[dict[str, Any]]:
     """The rows of a CSV file, by the names in its first line."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         separator = max(",;\\t|", key=file.readline().count)
@@ -124,13 +142,13 @@ def read_rows(path: str) -> list[dict]:
         return list(reader)
 
 
-def encode(rows: list[dict]) -> Tensor:
+def encode(rows: list[dict[str, Any]]) -> Tensor:
     """Rows by the names of their columns as inputs: (rows, <features>)."""
     inputs = [[x for c in COLUMNS for x in encode_cell(row[c[0]], c)] for row in rows]
     return torch.tensor(inputs).view(len(rows), <features>)
 
 
-def encode_cell(cell: object, column: tuple) -> list[float]:
+def encode_cell(cell: object, column: tuple[Any, ...]) -> list[float]:
     """What a cell becomes: a scaled number, or a 1 at its place among the words."""
     name, words, mean, std, median, mark = column
     text = "" if cell is None else str(cell).strip()
@@ -145,7 +163,7 @@ def encode_cell(cell: object, column: tuple) -> list[float]:
     return [*values, float(missing)] if mark else values
 
 
-def predict(rows: list[dict]) -> list:
+def predict(rows: list[dict[str, Any]]) -> list[Any]:
     """The <answer> of each row."""
     network = load()
     with torch.no_grad():

@@ -80,16 +80,21 @@ class Block:
         return f"self.{norm}({value})" if self.norm else value
 
 
-def _head(name: str, doc: str, parameters: list[str], body: list[str], forward: list[str]) -> list[str]:
+def _head(
+    name: str, doc: str, parameters: list[str], body: list[str], forward: list[str], buffers: tuple[str, ...] = ()
+) -> list[str]:
+    """A class of images. `buffers`: names that a type checker could not know to be tensors."""
     return [
         f"class {name}(nn.Module):",
         f'    """{doc}"""',
         "",
+        *(f"    {buffer}: Tensor" for buffer in buffers),
+        *([""] if buffers else []),
         *bracketed("def __init__", ["self", *parameters], indent=4, tail=" -> None:"),
         "        super().__init__()",
         *body,
         "",
-        "    def forward(self, x: Tensor) -> Tensor:",
+        "    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width)",
         *(f"        {line}" for line in forward),
     ]
 
@@ -221,7 +226,8 @@ def _elastic(name: str, tracked: bool, used: frozenset[str]) -> list[str]:
         "return F.relu(x)",
     ]
     forward = [line.removeprefix("        ") for line in forward]
-    return _head(name, "Convolution, batch norm, ReLU.", parameters, body, forward)
+    buffers = ("mean", "variance") if tracked else ()
+    return _head(name, "Convolution, batch norm, ReLU.", parameters, body, forward, buffers)
 
 
 FIXED = {

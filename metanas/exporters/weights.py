@@ -16,27 +16,30 @@ import torch
 from torch import Tensor, nn
 
 from metanas.errors import CheckpointError
+from metanas.exporters.draft import Draft
 from metanas.exporters.plan import weight_names
-from metanas.exporters.source import Source
+from metanas.exporters.precision import HALVES
 from metanas.network import Network
 from metanas.run.atomic import dump_json
 
+ELSEWHERE = ("schema", "key", "parameters")
+"""What architecture.json says and the header of a file of tensors does not: it has one text for the architecture."""
 
-def weights_bytes(network: Network, source: Source, name: str) -> bytes:
-    """The file: all parameters and statistics on the CPU, and what `source` says as JSON strings beside them."""
-    names = weight_names(network)
-    tensors = {names[k]: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
-    facts = {
-        "name": name,
-        "space": source.space,
-        "architecture": str(source.architecture),
-        "classes": list(source.classes),
-        "mean": list(source.mean),
-        "std": list(source.std),
-        "pixels": list(source.pixels),
-        **({} if source.table is None else {"table": source.table.to_json()}),
-        **({} if source.classes else {"scale": list(source.scale)}),
-    }
+
+def weights_bytes(draft: Draft) -> bytes:
+    """The file: all parameters and statistics on the CPU, and what is known of them as JSON strings beside them.
+
+    Parameters have the draft's precision, statistics of norms stay as they are.
+    """
+    network = draft.held
+    names, half = weight_names(network), HALVES.get(draft.precision)
+    parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    tensors = {}
+    for name, value in network.state_dict().items():
+        kept = value.detach().cpu().to(half) if half is not None and name in parameters else value.detach().cpu()
+        tensors[names[name]] = kept.contiguous().clone()
+    facts = {key: value for key, value in draft.facts().items() if key not in ELSEWHERE}
+    facts["architecture"] = str(draft.source.architecture)
     return _in_order(safetensors.torch.save(tensors, {key: dump_json(value) for key, value in facts.items()}))
 
 

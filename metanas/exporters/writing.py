@@ -1,7 +1,8 @@
 """One call writes what outlives the tool, and proves it: every file is read back and computes what its source does.
 
 stage    all files in a hidden folder beside their place
-verify   read each back; outputs on random batches within 1e-5 of the largest output
+verify   read each back; outputs on random batches within 1e-5 of the largest output; the same in a new process that has
+         no metanas, where that is asked for
 move     rename each to its place; what was there before is there until that moment
 """
 
@@ -14,26 +15,31 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from metanas.errors import ExportError, RunError, nearest
+from metanas.exporters.card import card
+from metanas.exporters.comparing import EXAMPLES, compare, compare_outputs, expected_outputs
+from metanas.exporters.draft import FULL, Draft, Measure
+from metanas.exporters.loss import Loss, loss_of, random_batch
+from metanas.exporters.onnx import onnx_bytes, read_onnx, require_onnx
 from metanas.exporters.plan import check
+from metanas.exporters.precision import HALVES, check_precision, rounded
+from metanas.exporters.process import Case, outputs_alone
 from metanas.exporters.pt2 import pt2_bytes, read_pt2
 from metanas.exporters.python import python_code
 from metanas.exporters.source import Source
+from metanas.exporters.story import Story
 from metanas.exporters.weights import load_weights, weights_bytes
 from metanas.network import Network
 from metanas.run.atomic import dump_json, read_json, sync_folder, write_bytes
 from metanas.space import Architecture
 
-TOLERANCE = 1e-5
-EXAMPLES = 4
-SCHEMA = 1
+VERIFY = ("here", "process")
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,30 @@ class Format:
     """A kind of file.
 
     file:   its name; `{name}` stands for the network's
-    data:   (network, source, name) -> the file's content
-    reload: (path, network, source, weights file) -> what the file computes, or None where it computes nothing; it
-            raises where the file does not say what it should
+    data:   draft -> the file's content
+    reload: (path, draft, weights file) -> what the file computes, or None where it computes nothing; it raises where
+            the file does not say what it should
     sizes:  of the batches on which it is compared
+    reader: what loads it in a process without metanas: "torch", "onnx", or "" for a file that computes nothing
+    turn:   a file that tells of others has a later one
     """
 
     file: str
-    data: Callable[[Network, Source, str], bytes]
-    reload: Callable[[Path, Network, Source, Path], Callable[..., Tensor] | None]
+    data: Callable[[Draft], bytes]
+    reload: Callable[[Path, Draft, Path], Callable[..., Tensor] | None]
     sizes: tuple[int, ...] = (EXAMPLES,)
+    reader: str = ""
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export wrote. `paths`: in the order of the formats; `losses`: format -> what its file of lower precision
+    loses, empty for float32.
+    """
+
+    paths: tuple[Path, ...]
+    losses: Mapping[str, Loss] = field(default_factory=dict)
 
 
 def write(
@@ -61,8 +81,33 @@ def write(
     name: str = "network",
     formats: Sequence[str] = ("json", "safetensors", "python"),
     force: bool = False,
+    precision: str = FULL,
+    verify: str = "here",
+    measure: Measure | None = None,
+    story: Story | None = None,
 ) -> tuple[Path, ...]:
-    """Writes `network` in every format; returns the paths, in the order of `formats`.
+    """Writes `network` in every format; returns the paths, in the order of `formats`. Arguments as of `written`."""
+    found = written(
+        network, source, folder=folder, name=name, formats=formats, force=force, precision=precision, verify=verify,
+        measure=measure, story=story,
+    )  # fmt: skip
+    return found.paths
+
+
+def written(
+    network: Network,
+    source: Source,
+    *,
+    folder: str | Path,
+    name: str = "network",
+    formats: Sequence[str] = ("json", "safetensors", "python"),
+    force: bool = False,
+    precision: str = FULL,
+    verify: str = "here",
+    measure: Measure | None = None,
+    story: Story | None = None,
+) -> Written:
+    """Writes `network` in every format, and says what was lost.
 
     Args:
         network: a derived one, trained or not; it is not changed.
@@ -71,21 +116,49 @@ def write(
         name: of the files: letters, digits, `_` and `-`, first a letter.
         formats: names from `FORMATS`.
         force: replace files that are there.
+        precision: of the weights: `"float32"`, as the network has them; `"float16"` and `"bfloat16"`, stored in half
+            and computed in float32; `"int8"`, for "onnx" alone. What is lost is measured, not refused.
+        verify: `"here"`: files are read back in this process; `"process"`: also in a new one that has no metanas, which
+            takes a second or two more.
+        measure: of a reduced precision, the score on test data of whatever takes a batch as the network does; without
+            one, outputs on random inputs are compared.
+        story: how the network was found, for "card".
 
     Raises:
         ExportError: an unknown format, a file that is there, a disk that does not take it, or a file that does not
             compute what `network` does: nothing new is left behind then. Or a network that one of the formats cannot
             express: the others are written then, and the message says so.
+        MissingDependencyError: "onnx" without its packages; before anything is written.
     """
+    _allowed(name, formats, precision, verify)
+    check(network.program)
+    _fits(network, source)
+    folder = Path(folder)
+    targets = {wanted: folder / FORMATS[wanted].file.format(name=name) for wanted in dict.fromkeys(formats)}
+    _free(targets, force)
+    draft = _draft(network, source, name, precision, measure)
+    draft = replace(draft, story=story, files={wanted: path.name for wanted, path in targets.items()})
+    try:
+        _stage_and_move(draft, targets, alone=verify == "process")
+    except (OSError, RunError) as error:
+        raise ExportError(f"cannot export to {folder}: {error}") from error
+    return Written(tuple(targets.values()), dict(draft.losses))
+
+
+def _allowed(name: str, formats: Sequence[str], precision: str, verify: str) -> None:
     for wanted in formats:
         if wanted not in FORMATS:
             raise ExportError(f"unknown format {wanted!r}{nearest(wanted, FORMATS)}")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ExportError(f"name must be letters, digits, '_' and '-', first a letter, got {name!r}")
-    check(network.program)
-    _fits(network, source)
-    folder = Path(folder)
-    targets = {wanted: folder / FORMATS[wanted].file.format(name=name) for wanted in dict.fromkeys(formats)}
+    if verify not in VERIFY:
+        raise ExportError(f"verify must be one of {', '.join(VERIFY)}, got {verify!r}")
+    check_precision(precision, formats)
+    if "onnx" in formats:
+        require_onnx()
+
+
+def _free(targets: Mapping[str, Path], force: bool) -> None:
     there = [str(path) for path in targets.values() if path.exists() or path.is_symlink()]
     folders = [str(path) for path in targets.values() if path.is_dir()]
     if folders:
@@ -94,12 +167,6 @@ def write(
         raise ExportError(
             f"already there: {', '.join(there)}; choose another folder or name, or give force=True (--force)"
         )
-    twin = copy.deepcopy(network).cpu().eval()
-    try:
-        _stage_and_move(twin, source, name, targets)
-    except (OSError, RunError) as error:
-        raise ExportError(f"cannot export to {folder}: {error}") from error
-    return tuple(targets.values())
 
 
 def _fits(network: Network, source: Source) -> None:
@@ -114,34 +181,34 @@ def _fits(network: Network, source: Source) -> None:
         raise ExportError(f"the table gives inputs ({source.table.width},) and the network takes {shape}; give its own")
 
 
-def _stage_and_move(network: Network, source: Source, name: str, targets: Mapping[str, Path]) -> None:
+def _draft(network: Network, source: Source, name: str, precision: str, measure: Measure | None) -> Draft:
+    twin = copy.deepcopy(network).cpu().eval()
+    draft = Draft(twin, source, name, precision=precision, measure=measure)
+    if precision not in HALVES:
+        return draft
+    stored = rounded(twin, precision)
+    return replace(draft, stored=stored, loss=loss_of(twin, stored, precision, measure))
+
+
+def _stage_and_move(draft: Draft, targets: Mapping[str, Path], *, alone: bool) -> None:
     folder = next(iter(targets.values()), Path()).parent
     made = [f for f in (folder, *folder.parents) if not f.exists()]
     moved = False
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".export-", suffix=".tmp", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=".export-", suffix=".tmp", dir=folder)).resolve()
     try:
-        weights = staging / FORMATS["safetensors"].file.format(name=name)
-        write_bytes(weights, weights_bytes(network, source, name))  # the Python module is checked with it in any case
-        written, problems = {}, []
-        for wanted, target in targets.items():
-            try:
-                if wanted != "safetensors":
-                    write_bytes(staging / target.name, FORMATS[wanted].data(network, source, name))
-                written[wanted] = target
-            except ExportError as error:
-                problems.append(f"{wanted}: {error}")
-        for wanted, target in written.items():
-            reloaded = FORMATS[wanted].reload(staging / target.name, network, source, weights)
-            if reloaded is not None:
-                for size in FORMATS[wanted].sizes:
-                    compare(network, reloaded, wanted, examples=size)
-        for target in written.values():
-            (staging / target.name).replace(target)
+        weights = staging / FORMATS["safetensors"].file.format(name=draft.name)
+        write_bytes(weights, weights_bytes(draft))  # the Python module is checked with it in any case
+        staged, problems = _staged(draft, targets, staging)
+        _verified(draft, staged, weights)
+        if alone:
+            _verified_alone(draft, staged, weights)
+        for wanted in staged:
+            (staging / targets[wanted].name).replace(targets[wanted])
             moved = True
         sync_folder(folder)
         if problems:
-            kept = f"; written: {', '.join(str(path) for path in written.values())}" if written else ""
+            kept = f"; written: {', '.join(str(targets[wanted]) for wanted in staged)}" if staged else ""
             raise ExportError("; ".join(problems) + kept)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -151,60 +218,81 @@ def _stage_and_move(network: Network, source: Source, name: str, targets: Mappin
                     new.rmdir()
 
 
-def compare(network: Network, other: Callable[..., Tensor], what: str, *, examples: int = EXAMPLES) -> float:
-    """The largest difference of the outputs on a random batch of so many examples, relative to the largest output.
+def _staged(draft: Draft, targets: Mapping[str, Path], staging: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files that could be made, in the order of the formats, and why others could not."""
+    made: dict[str, Path] = {}
+    problems = []
+    for wanted in sorted(targets, key=lambda wanted: FORMATS[wanted].turn):
+        try:
+            path = staging / targets[wanted].name
+            if FORMATS[wanted].turn:
+                draft = replace(draft, files={each: made[each].name for each in targets if each in made})
+            if wanted != "safetensors":
+                write_bytes(path, FORMATS[wanted].data(draft))
+            if FORMATS[wanted].reader == "torch" and draft.loss is not None:
+                draft.losses[wanted] = draft.loss
+            made[wanted] = path
+        except ExportError as error:
+            problems.append(f"{wanted}: {error}")
+    return {wanted: made[wanted] for wanted in targets if wanted in made}, problems
 
-    Raises ExportError where it is above `TOLERANCE`, the shapes differ, or an output of the source is not finite.
+
+def _verified(draft: Draft, staged: Mapping[str, Path], weights: Path) -> None:
+    for wanted, path in staged.items():
+        computed = FORMATS[wanted].reload(path, draft, weights)
+        for size in FORMATS[wanted].sizes if computed is not None else ():
+            assert computed is not None
+            if wanted == "onnx" and draft.reduced:
+                _finite(computed(*random_batch(draft.network, size)), wanted)
+            else:
+                compare(draft.held, computed, wanted, examples=size)
+
+
+def _finite(outputs: Tensor, what: str) -> None:
+    if not outputs.isfinite().all():
+        raise ExportError(f"{what}: outputs of the written file are not finite; choose a precision with more range")
+
+
+def _verified_alone(draft: Draft, staged: Mapping[str, Path], weights: Path) -> None:
+    """The same in processes without metanas, one for each reader. Weights are loaded by the module that goes with them,
+    which is written for that where it was not asked for.
     """
-    generator = torch.Generator().manual_seed(0)
-    dtype = next((p.dtype for p in network.parameters()), torch.float32)
-    shapes = [network.shapes[value] for value in network.program.inputs]
-    batch = [torch.randn(examples, *shape, generator=generator).to(dtype) for shape in shapes]
-    with torch.no_grad():
-        expected: Tensor = network(*batch)
-        got: Tensor = other(*batch)
-    if not expected.isfinite().all():
-        raise ExportError("the network's outputs are not finite, so nothing can be checked; export a trained network")
-    if got.shape != expected.shape:
-        raise ExportError(f"{what}: the file gives {tuple(got.shape)}, its source {tuple(expected.shape)}")
-    difference = (got - expected).abs().max().item() / max(expected.abs().max().item(), torch.finfo(dtype).tiny)
-    if not difference <= TOLERANCE:
-        raise ExportError(
-            f"{what}: outputs of the written file differ from the network's by {difference:.2e} of the largest output "
-            f"(allowed: {TOLERANCE:.0e}); nothing was exported"
-        )
-    return difference
+    files = dict(staged)
+    if "safetensors" in files and "python" not in files:
+        with contextlib.suppress(ExportError):  # a user's operation: no module could be written
+            path = weights.parent / "reader.py"
+            write_bytes(path, FORMATS["python"].data(draft))
+            files["python"] = path
+    for reader in ("torch", "onnx"):
+        wanted = [w for w in files if FORMATS[w].reader == reader and w != "safetensors"]
+        sizes = [(w, size) for w in wanted for size in FORMATS[w].sizes]
+        cases = [
+            Case(w, files[w], random_batch(draft.network, size), weights if w == "python" else None)
+            for w, size in sizes
+        ]
+        if not cases:
+            continue
+        for (w, size), got in zip(sizes, outputs_alone(reader, cases, weights.parent), strict=True):
+            if w == "onnx" and draft.reduced:
+                _finite(got, w)
+            else:
+                compare_outputs(expected_outputs(draft.held, size), got, f"{w}, in a new process")
 
 
-def _facts(network: Network, source: Source, name: str) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "name": name,
-        "space": source.space,
-        "architecture": source.architecture.to_json(),
-        "key": source.architecture.key,
-        "classes": list(source.classes),
-        "mean": list(source.mean),
-        "std": list(source.std),
-        "pixels": list(source.pixels),
-        "shape": list(network.shapes[network.program.inputs[0]]),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        **({} if source.table is None else {"table": source.table.to_json()}),
-        **({} if source.classes else {"scale": list(source.scale)}),
-    }
+def _json(draft: Draft) -> bytes:
+    losses = {wanted: loss.to_json() for wanted, loss in draft.losses.items()}
+    facts = {**draft.facts(), **({"losses": losses} if losses else {})}
+    facts.pop("loss", None)
+    return (dump_json(facts, indent=1) + "\n").encode("ascii")
 
 
-def _json(network: Network, source: Source, name: str) -> bytes:
-    return (dump_json(_facts(network, source, name), indent=1) + "\n").encode("ascii")
+def _read_json(path: Path, draft: Draft, weights: Path) -> None:
+    if Architecture.from_json(read_json(path)["architecture"]) != draft.source.architecture:
+        raise ExportError(f"json: {path.name} does not hold the architecture {draft.source.architecture}")
 
 
-def _read_json(path: Path, network: Network, source: Source, weights: Path) -> None:
-    if Architecture.from_json(read_json(path)["architecture"]) != source.architecture:
-        raise ExportError(f"json: {path.name} does not hold the architecture {source.architecture}")
-
-
-def _read_weights(path: Path, network: Network, source: Source, weights: Path) -> Network:
-    blank = copy.deepcopy(network)
+def _read_weights(path: Path, draft: Draft, weights: Path) -> Network:
+    blank = copy.deepcopy(draft.network)
     with torch.no_grad():
         for value in blank.state_dict().values():
             value.fill_(7)  # so that a tensor that is not read shows
@@ -212,7 +300,7 @@ def _read_weights(path: Path, network: Network, source: Source, weights: Path) -
     return blank
 
 
-def _read_python(path: Path, network: Network, source: Source, weights: Path) -> Callable[..., Tensor]:
+def _read_python(path: Path, draft: Draft, weights: Path) -> Callable[..., Tensor]:
     """Runs the written file in a namespace of its own."""
     spec = importlib.util.spec_from_file_location(f"metanas_exported_{id(path)}", path)
     assert spec is not None and spec.loader is not None
@@ -226,14 +314,24 @@ def _read_python(path: Path, network: Network, source: Source, weights: Path) ->
 
 
 FORMATS: Mapping[str, Format] = {
-    "json": Format("architecture.json", _json, _read_json),
-    "safetensors": Format("{name}.safetensors", weights_bytes, _read_weights),
-    "python": Format("{name}.py", lambda *a: python_code(*a).encode(), _read_python),
+    "json": Format("architecture.json", _json, _read_json, turn=1),
+    "safetensors": Format("{name}.safetensors", weights_bytes, _read_weights, reader="torch"),
+    "python": Format(
+        "{name}.py",
+        lambda draft: python_code(draft.network, draft.source, draft.name, draft.precision).encode(),
+        _read_python,
+        reader="torch",
+    ),
     "pt2": Format(
         "{name}.pt2",
-        lambda *a: pt2_bytes(a[0], _facts(*a)),
-        lambda path, network, source, _: read_pt2(path, _facts(network, source, path.stem)),
+        lambda draft: pt2_bytes(draft.held, draft.facts(), draft.precision),
+        lambda path, draft, _: read_pt2(path, draft.facts()),
         sizes=(1, 2, 5),
+        reader="torch",
     ),
+    "onnx": Format(
+        "{name}.onnx", onnx_bytes, lambda path, draft, _: read_onnx(path, draft), sizes=(1, 2, 5), reader="onnx"
+    ),
+    "card": Format("{name}.md", lambda draft: card(draft).encode(), lambda path, draft, _: None, turn=2),
 }
 """Name of a format -> what it is; a new one is a line here."""

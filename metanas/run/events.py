@@ -26,6 +26,7 @@ Event = dict[str, Any]
 
 _BATCHED = {"step"}  # many a second; every other kind is rare and wanted at once by whoever watches
 _BATCH_SECONDS = 0.2
+_STEP = b'{"kind":"step",'  # how a step begins in a log
 _TAIL_BYTES = 1 << 16
 _SAME = {
     "step": ("step",),
@@ -121,13 +122,18 @@ class EventTail:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.skipped = 0  # unreadable lines so far
+        self.skipped = 0  # unreadable lines so far, of those that were looked at
         self.restarts = 0
         self._offset = 0  # behind the last newline that was read: a torn line is read again when it is whole
         self._inode: int | None = None
 
-    def read(self) -> list[Event]:
+    def read(self, *, steps: int | None = None, enough: Callable[[list[Event]], bool] = bool) -> list[Event]:
         """The new events, in order; empty where there are none.
+
+        Args:
+            steps: where more steps than that are new, the others may be passed over, unread. A log is mostly steps, and
+                reading the text of a hundred thousand takes a second.
+            enough: whether those steps are all that is wanted, from what they hold; otherwise all are read.
 
         >>> EventTail(Path("/nonexistent/events.jsonl")).read()
         []
@@ -145,9 +151,25 @@ class EventTail:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
+        if steps is not None:
+            whole = _without_steps(whole, steps, enough)
         events = parse_events(whole).events
         self.skipped += whole.count(b"\n") - len(events)
         return list(events)
+
+
+def _without_steps(data: bytes, steps: int, enough: Callable[[list[Event]], bool]) -> bytes:
+    """The lines without the steps before the last so many, known by how `EventWriter` begins them."""
+    lines = data.split(b"\n")
+    places = [place for place, line in enumerate(lines) if line.startswith(_STEP)]
+    if len(places) <= steps:
+        return data
+    newest = places[len(places) - steps :]
+    read = [_parse_line(lines[place]) for place in newest]
+    known = [event for event in read if event is not None]
+    if len(known) < len(read) or not enough(known):
+        return data
+    return b"\n".join(line for place, line in enumerate(lines) if place >= newest[0] or not line.startswith(_STEP))
 
 
 @final

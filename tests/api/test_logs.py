@@ -79,7 +79,9 @@ def test_a_mirror_that_fails_costs_a_line_and_no_search(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(OptunaLog, "write", broken)
     result = metanas.search("nasbench201", "digits", epochs=1, settings=QUICK, run=tmp_path / "first")
-    lines = [e["message"] for e in metanas.load_run(result.run).events() if e["kind"] == "log" and "logs:" in e["message"]]
+    lines = [
+        e["message"] for e in metanas.load_run(result.run).events() if e["kind"] == "log" and "logs:" in e["message"]
+    ]
     assert lines == ["logs: optuna is left out from here on (disk full)"]
 
 

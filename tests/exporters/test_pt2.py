@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import metanas.exporters.writing as writing
 from metanas.errors import ExportError
 from metanas.exporters import FORMATS, Source, read_weights, write
+from metanas.exporters.draft import Draft
 from metanas.network import OPS, Maker, Network, derived, frozen
 from metanas.recipe.spaces import load_space
 from metanas.space import NEEDED, Architecture, Space, chain, op
@@ -94,8 +95,8 @@ def test_a_file_that_computes_something_else_only_at_one_size(
 ) -> None:
     right = FORMATS["pt2"]
 
-    def bent(path: Path, network: Network, source: Source, weights: Path) -> Callable[..., Tensor]:
-        program = right.reload(path, network, source, weights)
+    def bent(path: Path, draft: Draft, weights: Path) -> Callable[..., Tensor]:
+        program = right.reload(path, draft, weights)
         assert program is not None
         return lambda x: program(x) + (1e-3 if len(x) == 1 else 0.0)
 

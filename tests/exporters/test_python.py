@@ -67,7 +67,7 @@ def test_every_kind_of_network(
         if isinstance(n, ast.Import | ast.ImportFrom)
         for alias in n.names
     }
-    assert imported <= {"__future__", "json", "math", "sys", "pathlib", "torch", "torch.nn.functional", "PIL"}
+    assert imported <= {"__future__", "json", "math", "sys", "pathlib", "typing", "torch", "torch.nn.functional", "PIL"}
 
 
 def written(network: Network, source: Source, folder: Path) -> str:
@@ -86,6 +86,72 @@ def test_layout_is_the_formatters(make: Callable[..., Made], tmp_path: Path) -> 
     for command in (["format", "--diff"], ["check"]):
         done = subprocess.run([ruff, *command, "--isolated", "--no-cache", tmp_path], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+TORCH = """
+from typing import Any
+
+class Tensor:
+    def __getattr__(self, name: str) -> Any: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: Any) -> Tensor: ...
+    def __add__(self, other: Any) -> Tensor: ...
+    def __mul__(self, other: Any) -> Tensor: ...
+    def __truediv__(self, other: Any) -> Tensor: ...
+
+class dtype:
+    itemsize: int
+
+def __getattr__(name: str) -> Any: ...
+"""
+NN = """
+from typing import Any, Self
+from torch import Tensor
+
+class Module:
+    def __init__(self) -> None: ...
+    def __call__(self, *values: Any) -> Any: ...
+    def __getattr__(self, name: str) -> Tensor | Module: ...
+    def eval(self) -> Self: ...
+    def to(self, dtype: Any) -> Self: ...
+    def parameters(self) -> Any: ...
+    def register_buffer(self, name: str, tensor: Tensor) -> None: ...
+    def load_state_dict(self, state: dict[str, Tensor], assign: bool) -> None: ...
+
+def __getattr__(name: str) -> Any: ...
+"""
+ANYTHING = """
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...
+"""
+FUNCTIONAL = """
+from typing import Any
+from torch import Tensor
+
+def batch_norm(x: Tensor, mean: Tensor | None, variance: Tensor | None, *others: Any) -> Tensor: ...
+def __getattr__(name: str) -> Any: ...
+"""
+
+
+def test_types(make: Callable[..., Made], tmp_path: Path) -> None:
+    """Strictly, against a few lines that say of torch what matters: torch's own types take mypy half a minute."""
+    mypy = Path(sys.executable).with_name("mypy")
+    if not mypy.exists():
+        pytest.skip("mypy is not installed")
+    (tmp_path / "torch" / "nn").mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.pyi").write_text(TORCH)
+    (tmp_path / "torch" / "nn" / "__init__.pyi").write_text(NN)
+    (tmp_path / "torch" / "nn" / "functional.pyi").write_text(FUNCTIONAL)
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL" / "__init__.pyi").write_text(ANYTHING)
+    written = []
+    for name, precision in (("everything", "float32"), ("recurrent", "float16"), ("nasbench201", "bfloat16")):
+        written.append(tmp_path / f"{name}.py")
+        written[-1].write_text(python_code(*make(name), "network", precision))
+    command = [mypy, "--strict", "--cache-dir", "cache", *written]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"MYPYPATH": str(tmp_path)})
+    assert done.stdout == "Success: no issues found in 3 source files\n", done.stdout + done.stderr
 
 
 def test_runs_without_metanas(make: Callable[..., Made], tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_metadata(make: Callable[..., Made], tmp_path: Path) -> None:
         "mean": list(source.mean),
         "std": list(source.std),
         "pixels": [0.0, 255.0],
+        "shape": [3, 8, 8],
     }
     assert len(kept) == len(network.state_dict())
     assert torch.equal(kept["stem.norm.running_mean"], network.state_dict()["stem.1.running_mean"])

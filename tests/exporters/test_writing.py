@@ -14,6 +14,7 @@ from torch import nn
 import metanas.exporters.writing as writing
 from metanas.errors import ExportError
 from metanas.exporters import FORMATS, Source, write
+from metanas.exporters.draft import Draft
 from metanas.network import Network, supernet
 from metanas.space import Architecture, Space, chain, one_of, op
 
@@ -84,16 +85,16 @@ def test_a_file_that_computes_something_else(
         (folder / "network.py").write_text("mine")
     right = FORMATS["safetensors"], FORMATS["python"]
 
-    def bent(network: Network, source: Source, name: str) -> bytes:
-        data = right[1].data(network, source, name)
+    def bent(draft: Draft) -> bytes:
+        data = right[1].data(draft)
         assert b"count_include_pad=False" in data
         return data.replace(b", count_include_pad=False", b"")
 
-    def scaled(network: Network, source: Source, name: str) -> bytes:
+    def scaled(draft: Draft) -> bytes:
         with torch.no_grad():
-            bias = network.get_parameter("head.4.bias")
+            bias = draft.network.get_parameter("head.4.bias")
             bias += 1e-3
-            data = right[0].data(network, source, name)
+            data = right[0].data(draft)
             bias -= 1e-3
         return data
 

@@ -1,0 +1,89 @@
+"""How the run went, as figures: losses, scores, entropy, discretisation gap, skip share; values and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from metanas.ui.page.chart import Chart, Curve, figures
+from metanas.ui.page.markup import section
+from metanas.ui.points import Choice, EpochPoint
+from metanas.ui.state import RunState
+from metanas.ui.tuning import Tuning
+from metanas.ui.units import percent, score
+
+SKIPS = {"skip", "skip_connect", "identity"}  # operations that compute nothing
+
+
+def curves(state: RunState) -> str:
+    """The section; "" for a run that has said nothing yet."""
+    if state.tuning:
+        return section("curves", figures(*_of_steps(state.tuning)))
+    return section("curves", figures(*_of_search(state), *_of_values(state)))
+
+
+def _of_search(state: RunState) -> Iterable[Chart]:
+    """Over the epochs; over the steps while there are not two epochs."""
+    show = partial(score, metric=state.metric)
+    if len(state.history) > 1:
+        over, points, name = [float(point.epoch) for point in state.history], state.history, "epoch"
+        pair = partial(_pair, points, over)
+        yield Chart("loss", pair("inner_loss", "outer_loss"), name)
+        yield Chart(state.metric, pair("inner_score", "outer_score"), name, show)
+        yield Chart(
+            "entropy of the mixture", (_one("entropy", points, over, "entropy", "third"),), name, within=(0.0, 1.0)
+        )
+        yield Chart("discretisation gap", (_one("gap", points, over, "gap", "third"),), name)
+        shares = tuple((float(point.epoch), skip_share(point, state.choices)) for point in points)
+        yield Chart("skip share", (Curve("of the derived", shares, "third"),), name, percent, within=(0.0, 1.0))
+    elif state.steps:
+        steps = state.steps
+        yield Chart("loss", _pair(steps, [float(point.step) for point in steps], "inner_loss", "outer_loss"), "step")
+
+
+def _pair(points: Sequence[object], over: Sequence[float], inner: str, outer: str) -> tuple[Curve, ...]:
+    return (_one("inner", points, over, inner), _one("outer", points, over, outer, "second"))
+
+
+def _one(name: str, points: Sequence[object], over: Sequence[float], field: str, look: str = "first") -> Curve:
+    return Curve(name, tuple(zip(over, (getattr(point, field) for point in points), strict=True)), look)
+
+
+def skip_share(point: EpochPoint, choices: Iterable[Choice]) -> float | None:
+    """Of the derived choices that could skip, those that do: near 1, the search has collapsed.
+
+    >>> ops = ("skip_connect", "conv")
+    >>> point = EpochPoint(1, *[None] * 9, {}, {"a": "conv", "b": "skip_connect"}, {}, ())
+    >>> skip_share(point, [Choice("a", ops), Choice("b", ops), Choice("c", ("conv",))]), skip_share(point, [])
+    (0.5, None)
+    """
+    taken = [point.architecture[c.name] for c in choices if c.name in point.architecture and SKIPS & {*c.candidates}]
+    skips = sum(label in SKIPS if isinstance(label, str) else bool(SKIPS & {*label}) for label in taken)
+    return skips / len(taken) if taken else None
+
+
+def _of_values(state: RunState) -> Iterable[Chart]:
+    if state.values:
+        yield _with_best("value of the evaluated", [(p.step, p.value, p.best) for p in state.values], "evaluation")
+
+
+def _of_steps(tuning: Tuning) -> Iterable[Chart]:
+    trace = tuning.trace
+    over = [float(point.step) for point in trace]
+    yield Chart("loss", _pair(trace, over, "inner_loss", "outer_loss"), "outer step")
+    if tuning.recent:
+        rows = sorted((trial.trial, trial.value, trial.best) for trial in tuning.recent)
+        yield _with_best("outer loss of the trials", rows, "trial")
+
+
+Row = tuple[int, float | None, float | None]
+
+
+def _with_best(
+    title: str, rows: Iterable[Row], across: str, show: Callable[[float | None], str] | None = None
+) -> Chart:
+    """Each value as a dot, the best so far as a line."""
+    listed = list(rows)
+    values = Curve("value", tuple((float(n), value) for n, value, _ in listed), "first", joined=False)
+    best = Curve("best", tuple((float(n), best) for n, _, best in listed), "second")
+    return Chart(title, (values, best), across) if show is None else Chart(title, (values, best), across, show)

@@ -1,0 +1,110 @@
+"""`metanas.export` of a run: what the model card tells of it, and what a lower precision is measured on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import metanas
+from metanas.api.telling import measure_of, story_of
+from metanas.errors import ExportError, RunError
+from metanas.run import RunFolder
+
+QUICK = {"search.batch_size": 256, "search.warmup": 0, "evaluation.epochs": 1, "evaluation.random": 2}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> metanas.Result:
+    run = tmp_path_factory.mktemp("runs") / "first"
+    return metanas.search("nasbench201", "digits", epochs=1, seed=3, settings=QUICK, run=run)
+
+
+def test_a_story_holds_what_the_run_says(result: metanas.Result) -> None:
+    story = story_of(RunFolder.open(result.run))
+    assert story.method | {"Begun": "", "Seconds of the search": 0} == {
+        "Controller": "drnas",
+        "Estimator": "first_order",
+        "Epochs": 1,
+        "Epochs of the training from scratch": 1,
+        "Seed": 3,
+        "Seconds of the search": 0,
+        "Device": "cpu",
+        "Begun": "",
+    }
+    assert story.space_size == 5**6 and story.tested == 359 and story.metric == "accuracy"
+    assert story.score == result.test_score and story.random == tuple(r.test_score for r in result.random)
+    assert story.multiply_adds == result.found.multiply_adds
+    assert story.data["Name"] == "digits" and story.data["Test split"] == 359
+
+
+def test_the_measure_is_the_runs_own_test(result: metanas.Result) -> None:
+    measure = measure_of(RunFolder.open(result.run), None)
+    assert measure is not None
+    assert measure(result.network) == pytest.approx(result.test_score)
+    zeros = (metanas.load_data("digits", seed=3).test.targets == 0).double().mean().item()
+    assert measure(lambda x: torch.eye(10)[torch.zeros(len(x), dtype=torch.long)]) == pytest.approx(zeros)
+
+
+def test_half_precision_says_what_it_costs_on_the_test_split(result: metanas.Result, tmp_path: Path) -> None:
+    formats = ["json", "safetensors", "card"]
+    paths = metanas.export(result, tmp_path, formats, precision="float16", verify="here")
+    losses = json.loads(paths[0].read_text())["losses"]
+    assert losses["safetensors"]["score"] == pytest.approx(result.test_score)
+    assert abs(losses["safetensors"]["reduced"] - result.test_score) < 0.02
+    assert f"test {result.test_score:.4f} ->" in paths[2].read_text()
+    full = metanas.export(result, tmp_path / "full", ["safetensors"], verify="here")[0].stat().st_size
+    assert paths[1].stat().st_size < 0.6 * full
+
+
+def test_other_data_than_the_runs_are_refused(result: metanas.Result, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = (rng.random((60, 1, 8, 8), dtype=np.float32), np.arange(60) % 10)
+    with pytest.raises(RunError, match="the data are not those of"):
+        metanas.export(result, tmp_path, ["safetensors"], precision="float16", data=data)
+    assert not (tmp_path / "network.safetensors").exists()
+
+
+def test_data_that_are_gone_leave_random_inputs(tmp_path: Path) -> None:
+    file = tmp_path / "mine.npz"
+    rng = np.random.default_rng(0)
+    np.savez(file, x=rng.random((80, 1, 8, 8), dtype=np.float32), y=np.arange(80) % 2)
+    settings = {**QUICK, "evaluation.random": 0, "search.batch_size": 16}
+    found = metanas.search("nasbench201", file, epochs=1, settings=settings, run=tmp_path / "run")
+    moved = file.rename(tmp_path / "moved.npz")
+    paths = metanas.export(found, tmp_path / "gone", ["json", "safetensors"], precision="bfloat16", verify="here")
+    assert json.loads(paths[0].read_text())["losses"]["safetensors"]["score"] is None
+    paths = metanas.export(
+        found, tmp_path / "given", ["json", "safetensors"], precision="bfloat16", verify="here", data=str(moved)
+    )
+    assert json.loads(paths[0].read_text())["losses"]["safetensors"]["score"] == pytest.approx(found.test_score)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"precision": "float61"}, "unknown precision 'float61'; did you mean \"float16\"?"),
+        ({"verify": "twice"}, "verify must be one of here, process, got 'twice'"),
+        ({"precision": "int8"}, 'int8 is for "onnx" only'),
+    ],
+    ids=["precision", "verify", "int8"],
+)
+def test_wrong_words_are_refused_before_anything_is_written(
+    result: metanas.Result, tmp_path: Path, more: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ExportError) as caught:
+        metanas.export(result, tmp_path / "out", **more)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tuning_tells_what_was_learned(tmp_path: Path) -> None:
+    settings = {"evaluation.steps": 5, "outer.steps": 2}
+    tuned = metanas.tune(None, "digits", learn=["decay"], settings=settings, run=tmp_path / "run")
+    paths = metanas.export(tuned, tmp_path / "out", ["card"], verify="here")
+    page = paths[0].read_text()
+    assert "- Learned by hypergradients: `decay`" in page and "- Outer steps: 2" in page
+    assert [path.name for path in paths] == ["network.md", "learned.safetensors", "learned.json"]
