@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from metanas import __version__
+from metanas.cli.comparing import compare, runs
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
 from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
@@ -174,16 +175,8 @@ def watch(run: RunName) -> None:
         Console().print(show(state))
 
 
-@app.command()
-@guarded
-def runs() -> None:
-    """List the runs."""
-    from rich.console import Console
-
-    from metanas.run import list_runs
-    from metanas.ui import runs_table
-
-    Console().print(runs_table(list_runs()))
+app.command()(runs)
+app.command()(compare)
 
 
 @app.command()

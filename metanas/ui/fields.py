@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+MANY = 500  # entries kept of a recipe
 LONGEST = 2000  # characters kept of any one string: a view has no use for more
 
 Record = Mapping[str, Any]
@@ -81,6 +82,25 @@ def strings(record: Record, name: str) -> tuple[str, ...]:
     """A list of strings; entries of another kind are shown as Python writes them, so that positions stay right."""
     value = record.get(name)
     return tuple(str(entry)[:LONGEST] for entry in value) if isinstance(value, list | tuple) else ()
+
+
+def flattened(record: Record, prefix: str = "") -> dict[str, str]:
+    """What a nested record holds, {dotted path: the value as text}, at most MANY entries.
+
+    >>> flattened({"search": {"epochs": 50, "lr": 0.1}, "seed": None, "names": ["a", 1]})
+    {'search.epochs': '50', 'search.lr': '0.1', 'seed': 'None', 'names': '[a, 1]'}
+    """
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, object]] = [(prefix, record)]
+    while waiting and len(found) < MANY:
+        path, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            inside = [(f"{path}.{name}" if path else str(name), part) for name, part in value.items()]
+            waiting += reversed(inside)
+        elif path:
+            shown = f"[{', '.join(map(str, value[:MANY]))}]" if isinstance(value, list) else str(value)
+            found[path[:LONGEST]] = shown[:LONGEST]
+    return found
 
 
 def weights(record: Record, name: str) -> dict[str, tuple[float, ...]]:

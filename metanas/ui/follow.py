@@ -34,7 +34,7 @@ class Follower:
 
     def poll(self) -> Iterator[tuple[Record, RunState]]:
         """Each event that is new, with the state after it; at the end, `state` also has the result and the writer."""
-        for event in self._news():
+        for event in self._news(every=True):
             self.state = fold(self.state, event)
             yield event, self.state
         self._conclude()
@@ -44,17 +44,18 @@ class Follower:
 
         Returns whether anything was new.
         """
-        events = self._news()
+        events = self._news(every=False)
         for event in events if self.state.tuning else _without_old_steps(events):
             self.state = fold(self.state, event)
         self._conclude()
         return bool(events)
 
-    def _news(self) -> list[Event]:
+    def _news(self, *, every: bool) -> list[Event]:
         if not self._described:
             self._describe()
         restarts = self._tail.restarts
-        events = self._tail.read()
+        some = not every and self.state.tuning is None
+        events = self._tail.read(steps=RECENT, enough=_are_recent) if some else self._tail.read()
         if self._tail.restarts != restarts:
             self.state = RunState(self.state.name)
             self._describe()
@@ -89,12 +90,17 @@ def _without_old_steps(events: list[Event]) -> list[Event]:
     The state of a tuning run has steps from the first on.
     """
     places = [place for place, event in enumerate(events) if event["kind"] == "step"]
-    numbers = [whole(events[place], "step") for place in places[-RECENT:]]
-    rising = all(a is not None and b is not None and a < b for a, b in pairwise(numbers))
-    if len(places) <= RECENT or not rising or any(tells_of_tuning(events[place]) for place in places[-RECENT:]):
+    if len(places) <= RECENT or not _are_recent([events[place] for place in places[-RECENT:]]):
         return events
     first = places[-RECENT]
     return [event for place, event in enumerate(events) if place >= first or event["kind"] != "step"]
+
+
+def _are_recent(steps: list[Event]) -> bool:
+    """Whether these steps of the end of a log are all that a state keeps."""
+    numbers = [whole(event, "step") for event in steps]
+    rising = all(a is not None and b is not None and a < b for a, b in pairwise(numbers))
+    return rising and not any(map(tells_of_tuning, steps))
 
 
 def _writer(folder: Path) -> str:

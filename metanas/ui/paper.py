@@ -22,13 +22,17 @@ CIVIDIS = ("#00204d", "#00336f", "#39486b", "#575c6d", "#707173", "#8a8779", "#a
 
 @dataclass(frozen=True)
 class Paper:
-    """`height` None: as high as is needed. `now`: unix seconds, for the age of the last event; None hides it."""
+    """`height` None: as high as is needed. `now`: unix seconds, for the age of the last event; None hides it.
+
+    `log`: the losses of the curves on a logarithmic scale.
+    """
 
     width: int = 80
     height: int | None = None
     now: float | None = None
     ascii_only: bool = False
     colour: bool = True
+    log: bool = False
 
     def sized(self, *, width: int | None = None, height: int | None) -> Paper:
         """The same paper in another size."""
@@ -73,8 +77,8 @@ class Paper:
 def shade(share: float) -> str:
     """The style of a cell whose value is this share of the largest: a shade of cividis under white or black letters.
 
-    >>> shade(0.0), shade(1.0)
-    ('#ffffff on #00204d', '#000000 on #ffea46')
+    >>> shade(0.0), shade(1.0), shade(float("inf"))
+    ('#ffffff on #00204d', '#000000 on #ffea46', '#000000 on #ffea46')
     """
-    level = min(int(max(share, 0.0) * len(CIVIDIS)), len(CIVIDIS) - 1) if share == share else 0
+    level = min(int(min(max(share, 0.0), 1.0) * len(CIVIDIS)), len(CIVIDIS) - 1) if share == share else 0
     return f"{'#ffffff' if level < 5 else '#000000'} on {CIVIDIS[level]}"

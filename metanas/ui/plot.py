@@ -109,33 +109,34 @@ def sparkline(
 
 
 def plot(
-    series: Sequence[Series], width: int, height: int, *, low: float, high: float, ascii_only: bool = False
+    series: Sequence[Series], width: int, height: int, *, low: float, high: float, marks: bool = False
 ) -> list[Text]:
     """`height` rows of `width` letters with all series between `low` and `high`; a later series is drawn on top.
 
-    Where two series share a letter, the letter has the dots of both and the colour of the later one. Without a column
-    or a row there is nothing to draw: the rows are empty.
+    Where two series share a letter, the letter has the dots of both and the colour of the later one; with `marks`,
+    every series is drawn in its own mark instead, and the later one is seen. Without a column or a row there is nothing
+    to draw: the rows are empty.
 
     >>> [row.plain for row in plot([Series("loss", [1.0], "", ".", joined=False)], 0, 2, low=0.0, high=1.0)]
     ['', '']
     """
     if width < 1 or height < 1:
         return [Text(no_wrap=True) for _ in range(height)]
-    across, down = (1, 1) if ascii_only else (2, 4)
+    across, down = (1, 1) if marks else (2, 4)
     dots: list[list[int]] = [[0] * width for _ in range(height)]
-    marks = [[(" ", "")] * width for _ in range(height)]
+    letters = [[(" ", "")] * width for _ in range(height)]
     for one in series:
         for x, y in _points(one, width * across, height * down, low, high):
             row, column = y // down, x // across
-            if ascii_only:
-                marks[row][column] = (one.mark, one.style)
+            if marks:
+                letters[row][column] = (one.mark, one.style)
             else:
                 dots[row][column] |= DOTS[y % 4][x % 2]
-                marks[row][column] = (chr(BRAILLE + dots[row][column]), one.style)
+                letters[row][column] = (chr(BRAILLE + dots[row][column]), one.style)
     rows = []
-    for letters in marks:
+    for places in letters:
         line = Text(no_wrap=True)
-        for letter, style in letters:
+        for letter, style in places:
             line.append(letter, style=style)
         rows.append(line)
     return rows

@@ -17,6 +17,34 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Link:
+    """An edge of a cell: its source, and the choice of what is on it, or the name of what always is ("": nothing)."""
+
+    source: str
+    choice: str | None = None
+    fixed: str = ""
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A node of a cell. `inputs` is the choice of which links are taken, by the labels in `labels`, one a link."""
+
+    name: str
+    links: tuple[Link, ...]
+    inputs: str | None = None
+    labels: tuple[str, ...] = ()
+    body: str | None = None  # the choice of what the node does with what it gets
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A graph of the space that holds choices: its nodes that matter, sources before those that read them."""
+
+    name: str
+    vertices: tuple[Vertex, ...]
+
+
+@dataclass(frozen=True)
 class StepPoint:
     """One outer iteration."""
 
@@ -44,6 +72,7 @@ class EpochPoint:
     architecture: Mapping[str, Label]
     before: Mapping[str, Label]
     changed: tuple[str, ...]
+    derived_score: float | None = None  # of the derived architecture with the weights of the supernet
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ What is called a score here was called an accuracy in runs of the first version.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
-from metanas.ui.fields import Record, architecture, as_record, number, string, strings, weights, whole
-from metanas.ui.points import Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
+from metanas.ui.fields import Record, architecture, as_record, flattened, number, string, strings, weights, whole
+from metanas.ui.points import Cell, Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
 
@@ -47,6 +48,8 @@ class RunState:
     train_epochs: int | None = None
     random_networks: int | None = None
     choices: tuple[Choice, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    recipe: Mapping[str, str] = field(default_factory=dict)  # what was asked for, by dotted path
 
     status: str = "waiting"  # waiting | running | finished | interrupted | failed
     writer: str = "none"  # who holds the run's lock: none | alive | dead | elsewhere (on another host)
@@ -61,6 +64,8 @@ class RunState:
     budget: int | None = None
     skipped: int = 0
     gradient_norm: float | None = None
+    memory: float | None = None  # bytes of the device that were in use at most
+    host_memory: float | None = None
 
     steps: tuple[StepPoint, ...] = ()
     history: tuple[EpochPoint, ...] = ()
@@ -103,7 +108,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         controller=how or string(search, "controller") or string(as_record(search.get("controller")), "name"),
         estimator=string(search, "estimator"),
         metric=string(written, "metric") or state.metric,
-        device=string(asked, "device"),
+        device=string(as_record(written.get("versions")), "device") or string(asked, "device"),
         seed=whole(asked, "seed"),
         batch_size=whole(search, "batch_size"),
         inner_size=whole(as_record(data.get("sizes")), "inner"),
@@ -111,6 +116,8 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         train_epochs=whole(evaluation, "epochs"),
         random_networks=whole(evaluation, "random"),
         choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
+        cells=cells_of(graph),
+        recipe=flattened(asked),
         tuning=tuning_of(state.tuning, written),
         few_shot=few_shot_of(state.few_shot, written),
         how=how,
@@ -283,13 +290,17 @@ def _epoch(state: RunState, event: Record) -> RunState:
         architecture=derived,
         before=before,
         changed=tuple(name for name, label in derived.items() if before and before.get(name) != label),
+        derived_score=number(event, "derived_score"),
     )
+    memory, host_memory = number(event, "memory"), number(event, "host_memory")
     return replace(
         state,
         history=(*kept, point),
         found_at=state.elapsed,
         epochs=whole(event, "epochs") or state.epochs,
         step=state.step if step is None else step,
+        memory=state.memory if memory is None else memory,
+        host_memory=state.host_memory if host_memory is None else host_memory,
         values=() if rewound else state.values,
         best=() if rewound else state.best,
         training=() if rewound else state.training,

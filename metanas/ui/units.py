@@ -30,6 +30,31 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
+def seconds(time: float | None) -> str:
+    """A short time with its fractions, a long one as a duration.
+
+    >>> [seconds(s) for s in (0.0042, 0.0999999, 0.305, 4.25, 41.3, 187, None)]
+    ['4.2ms', '100ms', '0.305s', '4.25s', '41.3s', '3m 07s', '-']
+    """
+    if time is None or not math.isfinite(time):
+        return MISSING
+    if abs(time) < 0.1:
+        return f"{1000 * time:.3g}ms"
+    return f"{time:.3g}s" if time < 60 else duration(time)
+
+
+def size(number: float | None) -> str:
+    """Bytes in decimal units.
+
+    >>> [size(b) for b in (512, 73_412, 2.31e9, None)]
+    ['512 B', '73.4 kB', '2.31 GB', '-']
+    """
+    shown = count(number)
+    if shown == MISSING:
+        return MISSING
+    return f"{shown[:-1]} {shown[-1]}B" if shown[-1].isalpha() else f"{shown} B"
+
+
 def count(number: float | None) -> str:
     """A count with three digits and its thousands.
 

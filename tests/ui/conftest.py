@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,3 +315,26 @@ def make_tuning(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+EXPECTED = Path(__file__).parent / "expected"
+REWRITE = os.environ.get("METANAS_REWRITE") == "1"
+
+
+@pytest.fixture(scope="session")
+def expected() -> Callable[[str, str], None]:
+    """`expected(name, text)`: the text is exactly that of tests/ui/expected/<name>.txt; no text, no file.
+
+    METANAS_REWRITE=1 writes the files anew instead: read what changed (`git diff tests/ui/expected`) before it is kept.
+    """
+
+    def check(name: str, text: str) -> None:
+        path = EXPECTED / f"{name}.txt"
+        if REWRITE and text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif REWRITE:
+            path.unlink(missing_ok=True)
+        assert text == (path.read_text(encoding="utf-8") if path.exists() else "")
+
+    return check

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from metanas.run import Lock
+from metanas.run import EventTail, EventWriter, Lock
+from metanas.run.events import Event
 from metanas.ui.follow import Follower, read
 from metanas.ui.paper import Paper
 from metanas.ui.screen import sheet
@@ -85,6 +86,59 @@ def test_steps_repeated_after_a_resume_are_not_passed_over(make_run: MakeRun) ->
     list(follower.poll())
     assert read(folder) == follower.state
     assert follower.state.step == 759
+
+
+def written(path: Path, numbers: Iterable[int], **more: Any) -> Path:
+    """A log as a search writes it, an epoch after every hundred steps."""
+    path.mkdir()
+    with EventWriter(path / "events.jsonl") as log:
+        log.write("begin", pid=7)
+        for place, number in enumerate(numbers):
+            log.write("step", step=number, outer_loss=1 / (1 + number), skipped=place // 500, **more)
+            if place % 100 == 99:
+                log.write("epoch", epoch=place // 100, step=number, outer_loss=0.5)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("numbers", "more"),
+    [
+        (range(1, 1001), {}),
+        ([*range(1, 900), *range(700, 760)], {}),
+        ([*range(1, 900), *range(100, 760)], {}),
+        ([5] * 1000, {}),
+        (range(1, 1001), {"learned": {"decay": 0.1}}),
+        (range(1, RECENT + 1), {}),
+    ],
+    ids=["rising", "resumed late", "resumed early", "always the same", "tuning", "few"],
+)
+def test_steps_that_are_passed_over_unread_would_have_left_no_trace(
+    tmp_path: Path, numbers: Iterable[int], more: dict[str, Any]
+) -> None:
+    follower = Follower(written(tmp_path / "first", numbers, **more))
+    list(follower.poll())
+    assert read(tmp_path / "first") == follower.state
+
+
+def test_a_long_log_is_not_read_step_by_step(tmp_path: Path) -> None:
+    log = written(tmp_path / "first", range(1, 1001)) / "events.jsonl"
+    kinds = [event["kind"] for event in EventTail(log).read(steps=3)]
+    assert [kinds.count(kind) for kind in ("begin", "step", "epoch")] == [1, 3, 10]
+    asked: list[list[Event]] = []
+
+    def no(steps: list[Event]) -> bool:
+        asked.append(steps)
+        return False
+
+    every = EventTail(log).read(steps=3, enough=no)
+    assert len(every) == 1011 and [[event["step"] for event in steps] for steps in asked] == [[998, 999, 1000]]
+    damaged = log.read_bytes().replace(b'"step":999,', b'"step":999')
+    log.write_bytes(damaged)
+    assert len(EventTail(log).read(steps=3)) == 1010, "a step that is damaged: all others are read"
+    with open(log, "ab") as file:
+        file.write(b'{"kind":"step","step":1001}\n' * 9)
+    tail = EventTail(log)
+    assert tail.read(steps=3)[-1]["step"] == 1001 and tail.read(steps=3) == []
 
 
 def test_a_copy_that_has_only_its_result(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from metanas.ui.paper import Paper
-from metanas.ui.screen import Sheet, sheet
+from metanas.ui.screen import PLACES, SMALLEST, Sheet, sheet
 from metanas.ui.state import RunState, described, fold
 
 NOW = 1_760_000_050.0
@@ -157,6 +157,21 @@ def test_it_fits_every_terminal(state: RunState, width: int, height: int | None)
         lines = sheet(state, Paper(width=width, height=height, now=NOW, ascii_only=ascii_only, colour=colour))
         assert all(line.cell_len <= width for line in lines)
         assert height is None or 0 < len(lines) <= height
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_extra_panels_get_only_what_the_others_leave(
+    state: RunState, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, every line of the others is where it was; with 80x24 there is no room for one."""
+    heights = range(SMALLEST[1], 90)
+    drawn = {height: text(state, Paper(width=width, height=height, now=NOW)).splitlines() for height in heights}
+    assert "── health ──" in "\n".join(drawn[89]) and "── health ──" not in "\n".join(drawn[24])
+    monkeypatch.setattr("metanas.ui.screen.PLACES", tuple(place for place in PLACES if not place.extra))
+    for height in heights:
+        others = text(state, Paper(width=width, height=height, now=NOW)).splitlines()
+        left = iter(drawn[height])
+        assert all(line in left for line in others), f"{height}: {others}"
 
 
 def test_more_height_never_shows_fewer_panels(state: RunState) -> None:

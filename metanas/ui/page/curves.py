@@ -7,12 +7,10 @@ from functools import partial
 
 from metanas.ui.page.chart import Chart, Curve, figures
 from metanas.ui.page.markup import section
-from metanas.ui.points import Choice, EpochPoint
+from metanas.ui.panels.health import skip_share
 from metanas.ui.state import RunState
 from metanas.ui.tuning import Tuning
 from metanas.ui.units import percent, score
-
-SKIPS = {"skip", "skip_connect", "identity"}  # operations that compute nothing
 
 
 def curves(state: RunState) -> str:
@@ -47,19 +45,6 @@ def _pair(points: Sequence[object], over: Sequence[float], inner: str, outer: st
 
 def _one(name: str, points: Sequence[object], over: Sequence[float], field: str, look: str = "first") -> Curve:
     return Curve(name, tuple(zip(over, (getattr(point, field) for point in points), strict=True)), look)
-
-
-def skip_share(point: EpochPoint, choices: Iterable[Choice]) -> float | None:
-    """Of the derived choices that could skip, those that do: near 1, the search has collapsed.
-
-    >>> ops = ("skip_connect", "conv")
-    >>> point = EpochPoint(1, *[None] * 9, {}, {"a": "conv", "b": "skip_connect"}, {}, ())
-    >>> skip_share(point, [Choice("a", ops), Choice("b", ops), Choice("c", ("conv",))]), skip_share(point, [])
-    (0.5, None)
-    """
-    taken = [point.architecture[c.name] for c in choices if c.name in point.architecture and SKIPS & {*c.candidates}]
-    skips = sum(label in SKIPS if isinstance(label, str) else bool(SKIPS & {*label}) for label in taken)
-    return skips / len(taken) if taken else None
 
 
 def _of_values(state: RunState) -> Iterable[Chart]:

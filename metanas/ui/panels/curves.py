@@ -3,12 +3,16 @@
 A run of a controller that needs only values has values instead: what was evaluated, and the best so far. Before the
 first epoch has ended, the losses of the steps are shown. A tuning has its outer loss and, on a logarithmic scale, the
 norm of its hypergradient over all its outer steps, and before the first one what its trials came to.
+
+On paper that wants it (`Paper(log=True)`), losses are on a logarithmic scale as well, where any of them is positive;
+what is not leaves a gap.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from rich.text import Text
@@ -33,7 +37,9 @@ def curves(state: RunState, paper: Paper) -> list[Text]:
     charts = [chart for chart in _charts(state) if any(finite(one.values) for one in chart[2])]
     if not charts:
         return []
-    title = paper.rule("curves", _span(state))
+    logged = [_logged(chart) for chart in charts] if paper.log else charts
+    title = paper.rule("curves", f"{'log, ' if logged != charts else ''}{_span(state)}")
+    charts = logged
     rows = NATURAL if paper.height is None else min(paper.height - 2, HIGHEST)
     beside = paper.width >= BESIDE and len(charts) > 1
     if not beside and len(charts) > 1:
@@ -84,6 +90,15 @@ def _trials(tuning: Tuning) -> list[Chart]:
     return [("trials", loss, shown)]
 
 
+def _logged(chart: Chart) -> Chart:
+    """A chart of losses with their logarithms; any other one, and one without a positive number, as it is."""
+    name, show, shown = chart
+    if show is not loss or not any(value > 0 for one in shown for value in finite(one.values)):
+        return chart
+    logs = ([None if value is None else _log(value) for value in one.values] for one in shown)
+    return name, _power, tuple(replace(one, values=values) for one, values in zip(shown, logs, strict=True))
+
+
 def _log(value: float) -> float:
     """Its decimal logarithm; -inf for 0, so that it leaves a gap in a curve."""
     return math.log10(value) if value > 0 else value if math.isnan(value) else -math.inf
@@ -97,12 +112,16 @@ def _power(logarithm: float | None) -> str:
 def _span(state: RunState) -> str:
     if state.tuning:
         trace = state.tuning.trace
-        return f"steps {trace[0].step} to {trace[-1].step}" if trace else f"{len(state.tuning.recent)} trials"
+        return f"steps {trace[0].step} to {trace[-1].step}" if trace else _counted(len(state.tuning.recent), "trial")
     if state.values and not state.history:
-        return f"{len(state.values)} evaluations"
+        return _counted(len(state.values), "evaluation")
     if len(state.history) > 1:
         return f"epochs {state.history[0].epoch} to {state.history[-1].epoch}"
-    return f"{len(state.steps)} steps"
+    return _counted(len(state.steps), "step")
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def _range(chart: Chart) -> tuple[float, float]:
@@ -115,28 +134,29 @@ def _last(values: Values) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def _legend(chart: Chart, paper: Paper) -> Text:
+def _legend(chart: Chart, paper: Paper, marks: bool) -> Text:
     name, show, shown = chart
     line = Text(f"{paper.safe(name)}".rjust(AXIS - 1) + " ", style="bold")
     for one in shown:
         if _last(one.values) is not None:
-            mark = paper.glyph("━", one.mark)
+            mark = one.mark if marks else paper.glyph("━", one.mark)
             line.append(f"  {mark} ", style=f"not bold {one.style}")
             line.append(f"{one.name} {show(_last(one.values))}", style="not bold")
     return line
 
 
-def drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
+def drawn(chart: Chart, width: int, rows: int, paper: Paper, *, marks: bool = False) -> list[Text]:
     """The legend with the newest values, and `rows` rows with the numbers of the axis at the top and the bottom.
 
     Args:
         chart: the name of its values, how one is shown, and the curves.
+        marks: each curve is drawn in its own mark, so that many are told apart without colour.
     """
     low, high = _range(chart)
-    letters = plot(chart[2], width - AXIS, rows, low=low, high=high, ascii_only=paper.ascii_only)
+    letters = plot(chart[2], width - AXIS, rows, low=low, high=high, marks=marks or paper.ascii_only)
     numbers = [_tick(chart[1](high)), *[""] * (rows - 2), _tick(chart[1](low))]
     tick = paper.glyph("┤", "|")
-    lines = [_legend(chart, paper)]
+    lines = [_legend(chart, paper, marks)]
     for number, row in zip(numbers, letters, strict=True):
         axis = tick if number else paper.glyph("│", "|")
         lines.append(Text(no_wrap=True).append(number.rjust(AXIS - 1)[: AXIS - 1] + axis, style=DIM).append_text(row))
@@ -146,10 +166,12 @@ def drawn(chart: Chart, width: int, rows: int, paper: Paper) -> list[Text]:
 def _tick(number: str) -> str:
     """A number of an axis in the cells that it has: fewer digits rather than a part of it.
 
-    >>> _tick("0.1234"), _tick("8.0e-04"), _tick("-0.0123")
-    ('0.1234', '8e-04', '-1e-02')
+    >>> _tick("0.1234"), _tick("8.0e-04"), _tick("-0.2724"), _tick("-0.0042")
+    ('0.1234', '8e-04', '-0.272', '-4e-03')
     """
-    return number if len(number) < AXIS or "%" in number else f"{float(number):.0e}"
+    if len(number) < AXIS or "%" in number:
+        return number
+    return f"{float(number):.3f}" if 0.01 <= abs(float(number)) < 10 else f"{float(number):.0e}"
 
 
 def _sparklines(charts: Sequence[Chart], paper: Paper) -> list[Text]:

@@ -11,12 +11,12 @@ import pytest
 
 from metanas.ui import RunState, fold
 from metanas.ui.page.chart import POINTS, STRIPS, Chart, Curve, figure
-from metanas.ui.page.curves import skip_share
 from metanas.ui.page.dots import MOST, Dot, dot_plot
 from metanas.ui.page.markup import facts, safe, section, table, tag
 from metanas.ui.page.scales import Linear, Log, drawable, tick_text
 from metanas.ui.page.structure import FRAMES, structure
 from metanas.ui.page.timeline import timeline
+from metanas.ui.panels.health import skip_share
 from metanas.ui.points import Choice, EpochPoint
 from metanas.ui.state import described
 from metanas.ui.units import percent
