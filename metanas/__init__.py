@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from metanas.errors import MetanasError as MetanasError
 
 if TYPE_CHECKING:
+    from metanas.api import build as build
     from metanas.api import export as export
     from metanas.api import fewshot as fewshot
     from metanas.api import load_classes as load_classes
@@ -37,6 +38,7 @@ _HOMES = {
     "Recipe": "metanas.recipe",
     "Space": "metanas.space",
     "TuneRecipe": "metanas.recipe",
+    "build": "metanas.api",
     "export": "metanas.api",
     "fewshot": "metanas.api",
     "load_classes": "metanas.api",

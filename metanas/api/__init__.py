@@ -4,6 +4,7 @@ from metanas.api.requirements import require_torch
 
 require_torch()  # before anything imports it
 
+from metanas.api.building import build as build  # noqa: E402
 from metanas.api.few_shot import FewShotResult as FewShotResult  # noqa: E402
 from metanas.api.few_shot import fewshot as fewshot  # noqa: E402
 from metanas.api.functions import export as export  # noqa: E402

@@ -186,12 +186,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def source_of(data: Mapping[str, Any], space: str, document: Mapping[str, Any]) -> Source:
+def source_of(data: Mapping[str, Any], space: Space, document: Mapping[str, Any]) -> Source:
     """What exporters need to know, from the content of result.json and recipe.json."""
     facts = document["data"]
     classes, mean, std, pixels = (tuple(facts[name]) for name in ("classes", "mean", "std", "pixels"))
     architecture = Architecture.from_json(data["architecture"], data["key"])
-    return Source(architecture, space, classes, mean, std, pixels, table_of(facts), scale_of(facts))
+    return Source(architecture, space.name, classes, mean, std, pixels, table_of(facts), scale_of(facts), space)
 
 
 def table_of(facts: Mapping[str, Any]) -> Table | None:

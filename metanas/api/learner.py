@@ -80,6 +80,7 @@ class Classifier:
 
     network: an nn.Module in evaluation mode, inputs (batch, *shape), normalised, to scores (batch, classes)
     classes: the name of each output
+    structure: the space of the architecture, where there is one
     """
 
     network: nn.Module
@@ -87,6 +88,7 @@ class Classifier:
     pixels: Pixels
     space: str
     architecture: Architecture
+    structure: Space | None = None
 
     @torch.no_grad()
     def scores(self, images: Any) -> Tensor:
@@ -120,7 +122,13 @@ class Classifier:
         if not isinstance(self.network, Network):
             raise ExportError("a network of your own has no description to write; save classifier.network with torch")
         source = Source(
-            self.architecture, self.space, self.classes, self.pixels.mean, self.pixels.std, self.pixels.span
+            self.architecture,
+            self.space,
+            self.classes,
+            self.pixels.mean,
+            self.pixels.std,
+            self.pixels.span,
+            structure=self.structure,
         )
         return write(
             self.network,
@@ -223,6 +231,7 @@ class Learner:
             self.pixels,
             "own" if self.space is None else self.space.name,
             self.architecture or Architecture({}),
+            self.space,
         )
 
     def _plain(self, theta: Tree, statistics: Statistics, ways: int) -> nn.Module:

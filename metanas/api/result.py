@@ -280,6 +280,7 @@ def write_network(result: Result, folder: str | Path, formats: tuple[str, ...], 
         result.pixels,
         result.table,
         result.scale,
+        result.space,
     )
     run = RunFolder.open(result.run)
     return written(result.network, source, folder=folder, formats=formats, **how.arguments(run, formats))

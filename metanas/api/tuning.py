@@ -129,7 +129,7 @@ class TuneJob:
         parts = session.parts
         network = parts.filled(session.weights)
         if isinstance(network, Network) and parts.space is not None:
-            source = source_of(data, parts.space.name, folder.read_recipe())
+            source = source_of(data, parts.space, folder.read_recipe())
             write(network, source, folder=folder.path, formats=RUN_FORMATS, force=True)
         else:
             write_tensors(folder.file(OWN_WEIGHTS), network.state_dict())
@@ -274,7 +274,7 @@ def tune_result_of(
     try:
         if network is None and document["recipe"]["network"]["name"] is not None:
             space, facts = space_from_json(folder.read_space()), document["data"]
-            source = source_of(data, space.name, document)
+            source = source_of(data, space, document)
             network = derived(space, source.architecture, tuple(facts["shape"]), len(facts["classes"]) or 1)
             load_weights(network, folder.file(OWN_WEIGHTS))
         elif network is not None:

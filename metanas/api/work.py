@@ -127,7 +127,7 @@ class SearchJob:
     def work(self, folder: RunFolder, recorder: Recorder, state: dict[str, Any] | None) -> dict[str, Any]:
         data, network = Session(self.parts, recorder).run(state)
         formats = RUN_FORMATS if self.parts.handed.ops is None else OWN_FORMATS
-        source = source_of(data, self.parts.space.name, folder.read_recipe())
+        source = source_of(data, self.parts.final_space, folder.read_recipe())
         write(network, source, folder=folder.path, formats=formats, force=True)
         return data
 

@@ -76,6 +76,7 @@ class Draft:
             "pixels": list(source.pixels),
             "shape": list(self.network.shapes[self.network.program.inputs[0]]),
             "parameters": sum(p.numel() for p in self.network.parameters()),
+            **({} if source.structure is None else {"settings": dict(source.structure.settings)}),
             **({} if source.table is None else {"table": source.table.to_json()}),
             **({} if source.classes else {"scale": list(source.scale)}),
             **({"precision": self.precision} if self.reduced else {}),

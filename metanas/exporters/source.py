@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from metanas.data import Table
 from metanas.errors import ExportError
-from metanas.space import Architecture
+from metanas.space import Architecture, Space
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Source:
         pixels: (lowest, highest) value of a source pixel.
         table: how a row becomes an input; None where the inputs are no rows.
         scale: of a regression (no classes): `quantity = output * std + mean`, as (mean, std).
+        structure: the space itself, for pictures, and for the options that it was built with; None where it is not at
+            hand.
 
     Raises:
         ExportError: a number that is not finite, a std that is not > 0, unequal lengths.
@@ -39,6 +41,7 @@ class Source:
     pixels: tuple[float, float] = (0.0, 255.0)
     table: Table | None = None
     scale: tuple[float, float] = (0.0, 1.0)
+    structure: Space | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "std", "pixels", "scale"):

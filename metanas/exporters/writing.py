@@ -27,6 +27,7 @@ from metanas.exporters.comparing import EXAMPLES, compare, compare_outputs, expe
 from metanas.exporters.draft import FULL, Draft, Measure
 from metanas.exporters.loss import Loss, loss_of, random_batch
 from metanas.exporters.onnx import onnx_bytes, read_onnx, require_onnx
+from metanas.exporters.pictures import Picture, check_svg, dot, mermaid, picture_bytes, svg
 from metanas.exporters.plan import check
 from metanas.exporters.precision import HALVES, check_precision, rounded
 from metanas.exporters.process import Case, outputs_alone
@@ -313,6 +314,10 @@ def _read_python(path: Path, draft: Draft, weights: Path) -> Callable[..., Tenso
     return loaded
 
 
+def _picture(write: Callable[[Picture], str]) -> Callable[[Draft], bytes]:
+    return lambda d: picture_bytes(write, d.source.structure, d.source.architecture, d.network.shapes)
+
+
 FORMATS: Mapping[str, Format] = {
     "json": Format("architecture.json", _json, _read_json, turn=1),
     "safetensors": Format("{name}.safetensors", weights_bytes, _read_weights, reader="torch"),
@@ -332,6 +337,9 @@ FORMATS: Mapping[str, Format] = {
     "onnx": Format(
         "{name}.onnx", onnx_bytes, lambda path, draft, _: read_onnx(path, draft), sizes=(1, 2, 5), reader="onnx"
     ),
+    "svg": Format("{name}.svg", _picture(svg), lambda path, draft, _: check_svg(path)),
+    "dot": Format("{name}.dot", _picture(dot), lambda path, draft, _: None),
+    "mermaid": Format("{name}.mmd", _picture(mermaid), lambda path, draft, _: None),
     "card": Format("{name}.md", lambda draft: card(draft).encode(), lambda path, draft, _: None, turn=2),
 }
 """Name of a format -> what it is; a new one is a line here."""

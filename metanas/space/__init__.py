@@ -25,6 +25,9 @@ from metanas.space.graph import Size as Size
 from metanas.space.graph import chain as chain
 from metanas.space.graph import one_of as one_of
 from metanas.space.graph import op as op
+from metanas.space.importing import from_genotype as from_genotype
+from metanas.space.importing import from_nasbench201 as from_nasbench201
+from metanas.space.importing import to_genotype as to_genotype
 from metanas.space.program import Apply as Apply
 from metanas.space.program import Combine as Combine
 from metanas.space.program import Loop as Loop

@@ -18,6 +18,7 @@ from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, Training, score, short_training
 from metanas.network import WithAuxiliary, derived
 from metanas.run.checkpoints import load, save
+from metanas.space import Architecture, from_genotype
 
 MIXED = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_3x3~2|"
 NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
@@ -322,7 +323,7 @@ def test_a_metric_is_averaged_over_the_batches_that_have_one(network):
 
 def darts_network(problems, seed=0):
     space = problems.darts(2, 3)
-    architecture = problems.shipped("darts").from_genotype(problems.shipped("darts").DARTS_V2)
+    architecture = Architecture(from_genotype(problems.shipped("darts").DARTS_V2))
     return derived(space, architecture, (2, 8, 8), 3, seed=seed), space
 
 

@@ -12,14 +12,14 @@ from torch import nn
 from metanas.errors import ShapeError, SpaceError
 from metanas.network import AuxiliaryHead, WithAuxiliary, derived, drop_path
 from metanas.network.drop_path import dropped
-from metanas.space import Edge, Graph, Node, Space, op, space_from_json, space_to_json
+from metanas.space import Architecture, Edge, Graph, Node, Space, from_genotype, op, space_from_json, space_to_json
 
 
 @pytest.fixture
 def darts(problems):
     """A derived network of DARTS_V2, its space, and images for it."""
     space = problems.darts(4, 3)
-    architecture = problems.shipped("darts").from_genotype(problems.shipped("darts").DARTS_V2)
+    architecture = Architecture(from_genotype(problems.shipped("darts").DARTS_V2))
     return derived(space, architecture, (3, 16, 16), 5), space
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from metanas.network import Taken, derived, inherit, one_path, supernet
-from metanas.space import Architecture
+from metanas.space import Architecture, from_genotype
 
 
 def parameters(network):
@@ -102,7 +102,7 @@ def test_nasbench201_gdas(problems):
 def darts_v2(problems, space):
     """The cells that the second order found (Liu et al. 2019)."""
     darts = problems.shipped("darts")
-    return space.architecture(darts.from_genotype(darts.DARTS_V2))
+    return space.architecture(Architecture(from_genotype(darts.DARTS_V2)))
 
 
 def test_darts_v2_parameters(problems):

@@ -5,46 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 
 import metanas
 from metanas.network import derived, supernet
-from metanas.space import draw_space
+from metanas.space import Architecture, draw_space, from_genotype
 
 
 @pytest.fixture(scope="module")
 def darts(problems: ModuleType) -> ModuleType:
     return problems.shipped("darts")
-
-
-def test_a_genotype_round_trips(darts: ModuleType) -> None:
-    space = darts.space(4, 3)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        architecture = space.sample(rng)
-        assert darts.from_genotype(darts.to_genotype(architecture)) == architecture
-    assert {kind: set(rows) for kind, rows in darts.DARTS_V2.items()} == {
-        kind: set(rows) for kind, rows in darts.to_genotype(darts.from_genotype(darts.DARTS_V2)).items()
-    }
-
-
-NORMAL = [("skip_connect", 0), ("skip_connect", 1)] * 4
-
-
-@pytest.mark.parametrize(
-    ("normal", "said"),
-    [
-        (NORMAL[:-1], r"normal must hold 8 \(operation, source\) pairs, got 7"),
-        ([("skip_connect", 1), *NORMAL[1:]], r"normal, node 2: two different sources in 0 \.\. 1, got \[1, 1\]"),
-        ([("skip_connect", 2), *NORMAL[1:]], r"normal, node 2: two different sources in 0 \.\. 1, got \[1, 2\]"),
-        ([("none", 0), *NORMAL[1:]], r"normal, node 2: 'none' is not one of max_pool_3x3, "),
-    ],
-)
-def test_genotypes_that_cannot_be(darts: ModuleType, normal: list[tuple[str, int]], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        darts.from_genotype({"normal": normal, "reduce": NORMAL})
 
 
 @pytest.mark.parametrize("options", [{"layers": 2}, {"channels": 0}])
@@ -63,7 +34,7 @@ def test_the_supernet_has_the_papers_size(darts: ModuleType) -> None:
 def test_reductions_stand_at_a_third_and_two_thirds(darts: ModuleType) -> None:
     space = darts.space(4, 8)
     with torch.device("meta"):
-        network = derived(space, darts.from_genotype(darts.DARTS_V2), (3, 32, 32), 10)
+        network = derived(space, Architecture(from_genotype(darts.DARTS_V2)), (3, 32, 32), 10)
     sizes = [network.shapes[f"cell{k}.out"] for k in range(8)]
     assert sizes == [(16, 32, 32)] * 2 + [(32, 16, 16)] * 3 + [(64, 8, 8)] * 3
 
