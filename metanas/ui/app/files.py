@@ -27,12 +27,21 @@ def write_screen(folder: Path, stem: str, svg: str, text: str) -> tuple[Path, Pa
             continue
         with explained(picture):
             try:
-                _write(picture, svg)
+                _write(picture, offline(svg))
                 _write(lines, text)
             except FileExistsError:  # another one was quicker
                 continue
         return picture, lines
     raise AssertionError("there is always a free name")
+
+
+def offline(svg: str) -> str:
+    """The picture without fonts from elsewhere: letters are those of any monospaced font that is there.
+
+    >>> offline('<style>@font-face { src: url("https://a/b.woff2") } .a { fill: red }</style>')
+    '<style> .a { fill: red }</style>'
+    """
+    return re.sub(r"@font-face\s*{[^}]*}", "", svg)
 
 
 def _write(path: Path, text: str) -> None:

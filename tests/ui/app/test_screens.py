@@ -337,7 +337,8 @@ def test_an_export_writes_over_nothing(
 
     use(play, three_runs, three_runs / "first")
     assert (tmp_path / "metanas-first-log.svg").read_text() == "mine"
-    assert (tmp_path / "metanas-first-log-2.svg").read_text().startswith("<svg ")
+    drawn = (tmp_path / "metanas-first-log-2.svg").read_text()
+    assert drawn.startswith("<svg ") and "url(http" not in drawn, "a picture asks for nothing from elsewhere"
     text = (tmp_path / "metanas-first-log-2.txt").read_text().splitlines()
     assert text[0] == "first  ✓ finished"
     assert text[2].startswith("── log ──")
