@@ -4,16 +4,17 @@
 
 Images halved to 16x16. Source: airplane, bird, cat, horse, truck, 15,000 images; DrNAS for a few epochs over
 NAS-Bench-201's cells (C 8, N 1), then a training of 15 epochs. Target: automobile, deer, dog, frog, ship; 100 labels
-(20 a class, drawn anew for each of six draws) and 1,000 (three draws), tested on the 5,000 test images.
-`Result.transfer` gives both scores of a draw: fine-tuned (or frozen features and a new head), and the same architecture
-from scratch on the same labels, epochs and augmentation. The settings were fixed beforehand: rate 0.1, a third of it
-for what is carried.
+(20 a class, drawn anew for each of six draws), 1,000 and 10,000 (three draws), tested on the 5,000 test images.
+`Result.transfer` gives both scores of a draw: fine-tuned (or frozen features and a new head, or a new search whose
+supernet starts from the weights), and the same architecture from scratch on the same labels, epochs and augmentation.
+The settings were fixed beforehand: rate 0.1, a third of it for what is carried.
 
 Printed: accuracies, and the mean paired difference with its 95 % interval (Student's t over the draws).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import tempfile
@@ -30,8 +31,9 @@ import metanas
 from metanas.api import Result
 
 SOURCE, TARGET = (0, 2, 3, 7, 9), (1, 4, 5, 6, 8)  # by CIFAR-10's own numbers
-EPOCHS = {100: 150, 1000: 40}
-DRAWS = {100: 6, 1000: 3}
+EPOCHS = {100: 150, 1000: 40, 10_000: 15}
+DRAWS = {100: 6, 1000: 3, 10_000: 3}
+HOWS = ("finetune", "frozen", "search")
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -63,6 +65,10 @@ def interval(values: list[float]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, nargs="+", choices=EPOCHS, default=list(EPOCHS))
+    parser.add_argument("--how", nargs="+", choices=HOWS, default=["finetune", "frozen"])
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     print(machine(), flush=True)
     arrays = cifar16(os.environ["METANAS_DATA"], train=50_000, test=10_000)
@@ -72,12 +78,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = source((x[:15_000], y[:15_000]), Path(folder))
         print(f"source: {found}, {found.search_seconds:.0f} s and {found.train_seconds:.0f} s", flush=True)
-        for labels, draws in DRAWS.items():
-            for how in ("finetune", "frozen"):
+        for labels in asked.labels:
+            for how in asked.how:
                 settings = {"evaluation.epochs": EPOCHS[labels], "evaluation.batch_size": 32, "evaluation.lr": 0.1}
-                rate = {"lr": 0.03} if how == "finetune" else {}
+                rate = {} if how == "frozen" else {"lr": 0.03}
                 scores = []
-                for seed in range(draws):
+                for seed in range(DRAWS[labels]):
                     run = Path(folder, f"{how}-{labels}-{seed}")
                     data = drawn(train, test, labels, seed)
                     moved = found.transfer(data, how=how, seed=seed, settings=settings, run=run, **rate)
