@@ -182,7 +182,7 @@ class EventWriter:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, EventWriter(Path(folder, "events.jsonl")) as log:
-    ...     log.write("step", step=1, inner_loss=float("nan"))
+    ...     _ = log.write("step", step=1, inner_loss=float("nan"))
     ...     log.flush() == Path(folder, "events.jsonl").stat().st_size
     ...     [event["inner_loss_is"] for event in read_events(log.path).events]
     True

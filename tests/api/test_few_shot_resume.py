@@ -91,7 +91,7 @@ LONG = {
     "adapts": {"kind": "adapts", "settings": {"outer.steps": 9, "evaluation.every": 3}},
     "turns": {"kind": "turns", "settings": {"outer.steps": 9, "evaluation.every": 3}},
 }  # fmt: skip
-MEASURED = ("at", "elapsed", "seconds")
+MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
 def stopping_when(monkeypatch: pytest.MonkeyPatch, condition: Callable[[str, Any], bool]) -> None:

@@ -22,7 +22,7 @@ from metanas.run import ask, latest, read_events
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 Quick = Callable[..., Any]
-MEASURED = ("at", "elapsed", "seconds")
+MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ SMALL = {
     "device": "cpu",
 }
 STEPS, VALUES, TRAINED = 8 * 3, 4 + 2, 3 * 5  # outer steps; short trainings; epochs of training from scratch
-MEASURED = ("at", "elapsed", "seconds")
+MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
 def search(name: str, **changes: Any) -> list[str]:

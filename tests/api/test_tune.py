@@ -424,7 +424,7 @@ LONG: dict[str, Any] = {
     "learn": ["decay", "augmentation"],
     "steps": 6,
 }
-MEASURED = ("at", "elapsed", "seconds")
+MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
 def stopping_when(monkeypatch: pytest.MonkeyPatch, condition: Callable[[str, Any], bool]) -> None:

@@ -165,6 +165,6 @@ def make() -> Callable[..., Made]:
                 network.train()(torch.randn(8, *SHAPES[name], generator=generator))
         images = len(SHAPES[name]) == 3
         numbers = {"mean": (120.5, 110.0, 100.25), "std": (60.0, 61.0, 62.0)} if images else {}
-        return network.eval(), Source(architecture, space.name, CLASSES, **numbers)
+        return network.eval(), Source(architecture, space.name, CLASSES, **numbers, structure=space)
 
     return made

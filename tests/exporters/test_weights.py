@@ -38,6 +38,7 @@ def test_metadata(make: Callable[..., Made], tmp_path: Path) -> None:
         kept = {name: file.get_tensor(name) for name in file.keys()}
     assert facts == {
         "name": "net",
+        "settings": dict(source.structure.settings),
         "space": "nasbench201",
         "architecture": str(source.architecture),
         "classes": list(source.classes),
