@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from metanas.api.documents import read_document, read_spaces
+from metanas.api.result import Result
 from metanas.errors import RunError, SpaceError, nearest
 from metanas.exporters import load_weights
 from metanas.network import OPS, Maker, Network, derived
@@ -68,15 +69,15 @@ def build(
     Args:
         written: a NAS-Bench-201 string; a DARTS genotype as text, namedtuple or dict (parsed, never run); what
             `metanas.export` writes as architecture.json, as text, dict, path of the file or of its folder; or an
-            Architecture, with its `space`.
+            Architecture, with its `space`; or what a search gave.
         space: name, file or Space; default: the one that the text belongs to, or that of the run that a path is in.
         shape: of one input, without the batch; default: the file's, else (3, 32, 32).
         classes: outputs; default: the file's, else 10.
         weights: True: those of the .safetensors file beside an architecture.json; or a path of such a file.
         seed: of the initial weights.
         ops: of a space with operations of your own.
-        space_options: of the space, as for `metanas.load_space`: `channels=36, layers=20`. Exported files do not hold
-            them.
+        space_options: of the space, as for `metanas.load_space`: `channels=36, layers=20`; default: those that the
+            file holds.
 
     Returns:
         A `Network`, in training mode; with weights in evaluation mode. It takes inputs that are normalised.
@@ -92,6 +93,7 @@ def build(
     ((3,), 8175)
     """
     found = read_written(written)
+    _require(shape, classes)
     chosen = _space(found, space, space_options)
     taken = found.taken
     architecture = chosen.parse(taken) if isinstance(taken, str) else chosen.architecture(taken)
@@ -100,7 +102,7 @@ def build(
         chosen,
         architecture,
         tuple(shape or found.facts.get("shape") or SHAPE),
-        classes or (CLASSES if named is None else len(named) or 1),
+        (CLASSES if named is None else len(named) or 1) if classes is None else classes,
         ops=OPS if ops is None else ops,
         seed=seed,
     )
@@ -112,12 +114,25 @@ def build(
     return network
 
 
+def _require(shape: object, classes: object) -> None:
+    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 1):
+        raise SpaceError(f"classes must be a whole number >= 1, got {classes!r}")
+    fits = (
+        isinstance(shape, tuple | list) and len(shape) in (1, 2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
+    )
+    if shape is not None and not fits:
+        raise SpaceError(f"shape must be (channels, height, width) of an image or (features,) of a row, got {shape!r}")
+
+
 def read_written(written: Any) -> Written:
     """What `build` takes, read but not built. Raises SpaceError or RunError where it cannot be read."""
     if isinstance(written, Path):
         return _of_file(written)
     if isinstance(written, str):
         return _of_text(written)
+    if isinstance(written, Result):
+        facts = {"shape": list(written.shape), "classes": list(written.classes)}
+        return Written(written.architecture, written.space, facts)
     if isinstance(written, Mapping) and "architecture" in written:
         return _of_facts(written, None)
     if isinstance(written, Mapping) and not (isinstance(written.get("normal"), list | tuple)):
@@ -142,13 +157,19 @@ def _of_text(text: str) -> Written:
             if "normal" in stripped:  # a dict as Python writes it
                 return Written(from_genotype(text), "darts")
             raise SpaceError(f"the architecture is no JSON ({error}); give {FORMS}") from None
-    if stripped.endswith(".json") or (stripped and "\0" not in text and len(text) < 1024 and Path(text).exists()):
+    if stripped.endswith((".json", "/")) or (
+        stripped and "\0" not in text and len(text) < 1024 and Path(text).exists()
+    ):
         return _of_file(Path(text))
     return Written(text)
 
 
 def _of_file(path: Path) -> Written:
     file = path / FILE if path.is_dir() else path
+    if not file.exists():
+        raise RunError(f"there is no {file}; give {FORMS}")
+    if file.suffix != ".json":
+        raise SpaceError(f"{file} is no architecture.json; give that file, or its folder")
     return _of_facts(read_json(file), file)
 
 
@@ -179,7 +200,7 @@ def _space(found: Written, given: str | Path | Space | None, options: Mapping[st
         text = repr(shown)
         raise SpaceError(
             f"the space of {text if len(text) <= 60 else text[:60] + '...'} is not known; name it with space=, or give "
-            f"{FORMS}"
+            f"{FORMS}; of a run its folder, 'runs/first'"
         )
     if isinstance(found.space, str) and found.space not in list_spaces():  # a path in a file would run what it names
         raise SpaceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,7 @@ from metanas.api.recorder import Recorder
 from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
 from metanas.data import ClassData
 from metanas.errors import ExportError, RecipeError, RunError, nearest
-from metanas.exporters import FORMATS, read_learned, write_learned
+from metanas.exporters import FORMATS, Written, chosen, read_learned, write_learned
 from metanas.recipe import FewShotRecipe, override, read_few_shot, read_toml
 from metanas.recipe.few_shot import COMPARES
 from metanas.recipe.few_shot_tables import make_class_data
@@ -273,7 +273,7 @@ def few_shot_result_of(
             shots=data["shots"],
             episodes=data["episodes"],
             architecture=learner.architecture,
-            run=folder.path,
+            run=folder.path.absolute(),
             structure_seconds=data["structure_seconds"],
             learn_seconds=data["learn_seconds"],
         )
@@ -281,12 +281,13 @@ def few_shot_result_of(
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
 
-def export_learner(run: Path, folder: Path, formats: tuple[str, ...], *, force: bool) -> tuple[Path, ...]:
+def export_learner(run: Path, folder: Path, formats: str | Sequence[str], *, force: bool) -> Written:
     """The learner of a run as files; see `metanas.export`.
 
     Raises:
         ExportError: a format that a learner has not, or a file that is there.
     """
+    formats = chosen(formats, known=RUN_FORMATS)
     for name in formats:
         if name not in FORMATS:
             raise ExportError(f"unknown format {name!r}{nearest(name, FORMATS)}")
@@ -307,4 +308,4 @@ def export_learner(run: Path, folder: Path, formats: tuple[str, ...], *, force: 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"cannot export to {folder}: {error.strerror}") from None
-    return write_learned(folder, read_learned(run), facts)
+    return Written(write_learned(folder, read_learned(run), facts))

@@ -198,13 +198,13 @@ def _few_shot_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any
 def export(
     result: Result | TuneResult | FewShotResult | str | Path,
     folder: str | Path,
-    formats: Sequence[str] = RUN_FORMATS,
+    formats: str | Sequence[str] = RUN_FORMATS,
     *,
     force: bool = False,
     precision: str = "float32",
     verify: str = "process",
     data: Any = None,
-) -> tuple[Path, ...]:
+) -> Written:
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
 
     Of a tuning, learned.safetensors and learned.json are written too. Of a few-shot run they are what is written: the
@@ -214,7 +214,7 @@ def export(
         result: a Result, or a finished run: its name in `runs/`, or its Path.
         folder: where to; made if it is not there.
         formats: of "json", "safetensors", "python", "pt2" (torch.export), "onnx", "card" (a model card), and the
-            pictures "svg", "dot" and "mermaid"; pt2 and onnx take any batch size.
+            pictures "svg", "dot" and "mermaid"; pt2 and onnx take any batch size. "all" is all that have the precision.
         force: write over what is there.
         precision: of the weights: "float32"; "float16" or "bfloat16" (stored so, computed in float32); "int8", for
             "onnx" alone. What that loses is measured and stands in architecture.json and in the model card.
@@ -223,7 +223,7 @@ def export(
             their test split as well.
 
     Returns:
-        The paths, in the order of the formats.
+        The paths, in the order of the formats: a tuple, whose `losses` say what a lower precision loses.
 
     Raises:
         ExportError: an unknown format, a target that exists, or an export that does not compute what the network does
@@ -232,25 +232,23 @@ def export(
         MissingDependencyError: "onnx" without its packages.
         RunError: no such run, or it is not finished; data that are not the run's.
     """
-    return exported(result, folder, formats, Writing(force, precision, verify, data)).paths
-
-
-def exported(
-    result: Result | TuneResult | FewShotResult | str | Path, folder: str | Path, formats: Sequence[str], how: Writing
-) -> Written:
-    """As `export`; also says what a lower precision loses."""
-    if not isinstance(result, Result | TuneResult | FewShotResult):
-        folder_of_run = RunFolder.open(result)
-        folder_of_run.refuse_links()
-        kind = read_document(folder_of_run).get("kind")
+    how = Writing(force, precision, verify, data)
+    if isinstance(result, str | Path):
+        run = RunFolder.open(result)
+        run.refuse_links()
+        kind = read_document(run).get("kind")
         if kind == "fewshot":
-            return Written(export_learner(folder_of_run.path, Path(folder), tuple(formats), force=how.force))
-        result = tune_result_of(folder_of_run) if kind == "tune" else result_of(folder_of_run)
+            how.of_a_learner()
+            return export_learner(run.path, Path(folder), formats, force=force)
+        result = tune_result_of(run) if kind == "tune" else result_of(run)
     if isinstance(result, FewShotResult):
-        return Written(export_learner(result.run, Path(folder), tuple(formats), force=how.force))
+        how.of_a_learner()
+        return export_learner(result.run, Path(folder), formats, force=force)
     if isinstance(result, TuneResult):
-        return export_learned(result, Path(folder), tuple(formats), how)
-    return write_network(result, folder, tuple(formats), how)
+        return export_learned(result, Path(folder), formats, how)
+    if isinstance(result, Result):
+        return write_network(result, folder, formats, how)
+    raise TypeError(f"export takes a result, the name of a run or its Path, got {type(result).__name__}")
 
 
 def _words_for(

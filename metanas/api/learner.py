@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.api.telling import with_cost
 from metanas.bilevel import Tree
 from metanas.data import Descriptions
 from metanas.data.descriptions import Wordings, as_known
 from metanas.data.load import channels_first
 from metanas.errors import DataError, ExportError
-from metanas.exporters import Source, Story, write
+from metanas.exporters import Source, Story, Written, write
 from metanas.modes import Described, FewShot, Support, adapt, one_hot
 from metanas.modes.adapting import last_linear
 from metanas.network import Network, Statistics, called_norms, derived, episodic, settled
@@ -81,6 +82,7 @@ class Classifier:
     network: an nn.Module in evaluation mode, inputs (batch, *shape), normalised, to scores (batch, classes)
     classes: the name of each output
     structure: the space of the architecture, where there is one
+    learned_from: what of its classes it has seen, in words
     """
 
     network: nn.Module
@@ -89,6 +91,7 @@ class Classifier:
     space: str
     architecture: Architecture
     structure: Space | None = None
+    learned_from: str = ""
 
     @torch.no_grad()
     def scores(self, images: Any) -> Tensor:
@@ -108,12 +111,12 @@ class Classifier:
     def export(
         self,
         folder: str | Path,
-        formats: Sequence[str] = FORMATS,
+        formats: str | Sequence[str] = FORMATS,
         *,
         force: bool = False,
         precision: str = "float32",
         verify: str = "process",
-    ) -> tuple[Path, ...]:
+    ) -> Written:
         """The classifier as files that need metanas no more, read back and compared; arguments as of `metanas.export`.
 
         Raises:
@@ -130,15 +133,20 @@ class Classifier:
             self.pixels.span,
             structure=self.structure,
         )
+        story = Story(
+            made="adapted to its classes by a few-shot learner",
+            method={"Learned from": self.learned_from} if self.learned_from else {},
+            limits=("The learner was tested on other classes, see its run.",),
+        )
         return write(
             self.network,
             source,
             folder=folder,
-            formats=tuple(formats),
+            formats=formats,
             force=force,
             precision=precision,
             verify=verify,
-            story=Story(method={"Method": "adapted to examples or descriptions by a few-shot learner"}),
+            story=with_cost(story, self.network),
         )
 
 
@@ -232,6 +240,7 @@ class Learner:
             "own" if self.space is None else self.space.name,
             self.architecture or Architecture({}),
             self.space,
+            _learned_from(support, classes),
         )
 
     def _plain(self, theta: Tree, statistics: Statistics, ways: int) -> nn.Module:
@@ -274,3 +283,12 @@ class Mixed(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.learner.scores(self.theta, self.outer, inputs, self.statistics)
+
+
+def _learned_from(support: Support | Described, classes: tuple[str, ...]) -> str:
+    """What a learner has seen of the classes, in words."""
+    if isinstance(support, Described):
+        return f"a description of each of {len(classes)} classes"
+    each = support.targets.sum(0)
+    least, most = int(each.min()), int(each.max())
+    return f"{least if least == most else f'{least} to {most}'} examples of each of {len(classes)} classes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from metanas.api.work import View
 from metanas.data.csv_file import rows_of
 from metanas.data.table import Table
 from metanas.errors import DataError, RunError
-from metanas.exporters import Source, Written, load_weights, written
+from metanas.exporters import Source, Written, load_weights
 from metanas.network import OPS, Maker, Network, derived
 from metanas.run import RunFolder, summarise
 from metanas.space import Architecture, Space
@@ -235,7 +235,7 @@ def make_result(
         found=found,
         random=tuple(map(Trained.of, data["random"])),
         network=network.eval(),
-        run=folder.path,
+        run=folder.path.absolute(),
         space=space,
         classes=tuple(facts["classes"]),
         mean=tuple(facts["mean"]),
@@ -269,7 +269,7 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Resu
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
 
-def write_network(result: Result, folder: str | Path, formats: tuple[str, ...], how: Writing) -> Written:
+def write_network(result: Result, folder: str | Path, formats: Sequence[str], how: Writing) -> Written:
     """The network of a result as files; see `metanas.export`."""
     source = Source(
         result.architecture,
@@ -282,5 +282,4 @@ def write_network(result: Result, folder: str | Path, formats: tuple[str, ...], 
         result.scale,
         result.space,
     )
-    run = RunFolder.open(result.run)
-    return written(result.network, source, folder=folder, formats=formats, **how.arguments(run, formats))
+    return how.write(result.network, source, result.run, Path(folder), formats)

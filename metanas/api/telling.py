@@ -3,8 +3,10 @@ split."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +14,13 @@ from torch import Tensor
 
 from metanas.api.documents import differences, facts_of, read_document, read_spaces
 from metanas.data import Data
-from metanas.errors import DataError, RecipeError, RunError
-from metanas.exporters import Story
+from metanas.errors import DataError, ExportError, RecipeError, RunError, ShapeError
+from metanas.evaluation import cost
+from metanas.exporters import Source, Story, Written, chosen, write
 from metanas.exporters.draft import FULL, Measure
 from metanas.exporters.precision import check_precision
+from metanas.exporters.writing import check_verify
+from metanas.network import Network
 from metanas.recipe import Recipe, read, read_tuning
 from metanas.recipe.tables import make_data
 from metanas.run import RunFolder
@@ -33,16 +38,41 @@ class Writing:
     verify: str = "process"
     data: Any = None
 
-    def arguments(self, folder: RunFolder, formats: Sequence[str]) -> dict[str, Any]:
-        """Those of `exporters.written`, for the network of a run."""
+    def write(self, network: Network, source: Source, run: Path, folder: Path, formats: Sequence[str]) -> Written:
+        """The files of the network of a run, whose folder is read for a model card and a lower precision alone."""
+        formats = chosen(formats, self.precision)
         check_precision(self.precision, formats)
-        return {
-            "force": self.force,
-            "precision": self.precision,
-            "verify": self.verify,
-            "measure": None if self.precision == FULL else measure_of(folder, self.data),
-            "story": story_of(folder),
-        }
+        measure = None if self.precision == FULL else measure_of(RunFolder.open(run), self.data)
+        return write(
+            network,
+            source,
+            folder=folder,
+            formats=formats,
+            force=self.force,
+            precision=self.precision,
+            verify=self.verify,
+            measure=measure,
+            story=with_cost(story_of(RunFolder.open(run)), network) if "card" in formats else None,
+        )
+
+    def of_a_learner(self) -> None:
+        """Raises ExportError where it asks for what the files of a learner have not."""
+        check_precision(self.precision, ())
+        check_verify(self.verify)
+        if self.precision != FULL or self.data is not None:
+            raise ExportError(
+                "a learner is written in float32 and not measured; leave precision and data out, or export a "
+                "classifier that it makes: load_learner(...).adapt(images, labels).export(folder, precision=...)"
+            )
+
+
+def with_cost(story: Story, network: Network) -> Story:
+    """The story with the multiply-adds of one example, where the run has not counted them."""
+    if story.multiply_adds is not None or len(network.program.inputs) > 1:
+        return story
+    with contextlib.suppress(ShapeError):
+        return replace(story, multiply_adds=cost(network, network.shapes[network.program.inputs[0]]).multiply_adds)
+    return story
 
 
 def story_of(folder: RunFolder) -> Story:
@@ -54,16 +84,18 @@ def story_of(folder: RunFolder) -> Story:
     if data is None:
         raise RunError(f"{folder.path} has no result yet; resume it: {folder.resumed_by}")
     tuning = document.get("kind") == "tune"
-    searched = not tuning and bool(document["recipe"].get("space"))
+    how = (document.get("transfer") or {}).get("how", "search")
     return Story(
+        made=MADE["tune" if tuning else how],
         method=_tuned(document) if tuning else _searched(document, data),
-        space_size=read_spaces(folder, document)[0].size if searched else None,
-        data=_data(document["data"]),
+        space_size=None if tuning or how != "search" else read_spaces(folder, document)[0].size,
+        data=_data(document),
         metric=data.get("metric", "accuracy"),
         score=data.get("test_score", data.get("test_accuracy")),
         tested=document["data"]["sizes"]["test"],
         random=tuple(row["test_score"] for row in data.get("random", ()) if row.get("test_score") is not None),
         scratch=(data.get("scratch") or {}).get("test_score"),
+        start=(data.get("start") or {}).get("test_score"),
         multiply_adds=data.get("multiply_adds"),
         versions={
             name: str(version)
@@ -73,15 +105,29 @@ def story_of(folder: RunFolder) -> Story:
     )
 
 
+MADE = {
+    "search": "found by architecture search",
+    "tune": "trained with what a tuning learned",
+    "finetune": "carried over from another run and fine-tuned",
+    "frozen": "carried over from another run, with a new head",
+}
+
+
 def _searched(document: Mapping[str, Any], data: Mapping[str, Any]) -> Rows:
     recipe = document["recipe"]
     search, evaluation = recipe["search"], recipe["evaluation"]
     transfer = document.get("transfer")
     rows: Rows = {}
     if transfer is not None:
-        rows |= {"Carried from another run": str(transfer.get("run")), "How": str(transfer.get("how"))}
-    if transfer is None or transfer.get("how") == "search":
-        rows |= {"Controller": search["controller"], "Estimator": search["estimator"], "Epochs": search["epochs"]}
+        rows |= {"Carried from": str(transfer.get("run")), "How": str(transfer.get("how"))}
+    if transfer is not None and transfer.get("how") != "search":
+        rows |= {"Epochs of the training": evaluation["epochs"], "Seed": recipe["seed"]}
+        return rows | _times(document, {})
+    rows |= {"Controller": search["controller"]}
+    if search["controller"] == "random":
+        rows |= {"Evaluations": search["budget"], "Epochs of each": search["value_epochs"]}
+    else:
+        rows |= {"Estimator": search["estimator"], "Epochs": search["epochs"]}
     rows |= {"Epochs of the training from scratch": evaluation["epochs"], "Seed": recipe["seed"]}
     return rows | _times(document, {"Seconds of the search": data.get("search_seconds")})
 
@@ -95,6 +141,8 @@ def _tuned(document: Mapping[str, Any]) -> Rows:
         "Outer steps": recipe["outer"]["steps"],
         "Seed": recipe["seed"],
     }
+    wrong = recipe["data"].get("wrong_labels")
+    rows |= {"Labels of the inner split made wrong on purpose": f"{wrong:.0%}"} if wrong else {}
     return rows | _times(document, {})
 
 
@@ -105,10 +153,16 @@ def _times(document: Mapping[str, Any], seconds: Mapping[str, float | None]) -> 
     return rows | ({"Begun": str(document["created"])} if "created" in document else {})
 
 
-def _data(facts: Mapping[str, Any]) -> Rows:
-    splits = {"inner": "Inner split (weights)", "outer": "Outer split (structure)", "test": "Test split"}
-    rows: Rows = {"Name": facts["name"], "Classes": len(facts["classes"])}
-    rows |= {words: facts["sizes"][name] for name, words in splits.items() if name in facts["sizes"]}
+def _data(document: Mapping[str, Any]) -> Rows:
+    facts, recipe = document["data"], document["recipe"]
+    sizes = facts["sizes"]
+    rows: Rows = {"Name": facts["name"]}
+    rows |= {"Classes": len(facts["classes"])} if facts["classes"] else {}
+    rows |= {"Predicted": str(recipe["data"]["target"])} if recipe["data"].get("target") else {}
+    rows |= {f"{name.capitalize()} split": sizes[name] for name in ("inner", "outer", "test") if name in sizes}
+    both = recipe["evaluation"].get("outer", True)  # a tuning may leave the outer split out of the last training
+    total = sizes["inner"] + (sizes["outer"] if both else 0)
+    rows |= {"Weights were trained on": f"{'inner and outer' if both else 'inner'} split, {total} examples"}
     return rows | {"Fingerprint (SHA-256)": facts["fingerprint"]}
 
 

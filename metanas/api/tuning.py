@@ -34,7 +34,6 @@ from metanas.exporters import (
     write,
     write_learned,
     write_tensors,
-    written,
 )
 from metanas.loop import named
 from metanas.modes import Losses, Part
@@ -291,7 +290,7 @@ def tune_result_of(
             network=None if network is None else network.eval(),
             source=source,
             wrong_labels=data["wrong_labels"],
-            run=folder.path,
+            run=folder.path.absolute(),
             tune_seconds=data["tune_seconds"],
             train_seconds=data["train_seconds"],
         )
@@ -303,7 +302,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], how: Writing) -> Written:
+def export_learned(result: TuneResult, folder: Path, formats: Sequence[str], how: Writing) -> Written:
     """What was learned, and the network trained with it, as files; see `metanas.export`.
 
     Raises:
@@ -315,10 +314,9 @@ def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], h
     there = [str(path) for path in targets if path.exists()]
     if there and not how.force:
         raise ExportError(f"already there: {', '.join(there)}; choose another folder, or give force=True (--force)")
-    network = Written(())
+    network = Written()
     if result.source is not None and isinstance(result.network, Network):
-        more = how.arguments(RunFolder.open(result.run), formats)
-        network = written(result.network, result.source, folder=folder, formats=formats, **more)
+        network = how.write(result.network, result.source, result.run, folder, formats)
     folder.mkdir(parents=True, exist_ok=True)
     if own and result.network is not None:
         write_tensors(folder / OWN_WEIGHTS, result.network.state_dict())
@@ -330,4 +328,4 @@ def export_learned(result: TuneResult, folder: Path, formats: tuple[str, ...], h
         "chosen": dict(result.chosen),
         "wrong_labels": result.wrong_labels,
     }
-    return Written((*network.paths, *write_learned(folder, result.learned, facts)), network.losses)
+    return Written((*network, *write_learned(folder, result.learned, facts)), network.losses)

@@ -238,17 +238,16 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Write the network found to files that need metanas no more, and check them in a process without it."""
-    from metanas.api.functions import exported
-    from metanas.api.telling import Writing
+    from metanas.api import export as run_export
     from metanas.api.work import RUN_FORMATS
-    from metanas.exporters import FORMATS
 
-    formats = tuple(FORMATS) if format == ["all"] else tuple(format or RUN_FORMATS)
-    written = exported(run, to, formats, Writing(force, precision, data=data))
-    for path in written.paths:
+    paths = run_export(run, to, format or RUN_FORMATS, force=force, precision=precision, data=data)
+    for path in paths:
         put(str(path))
-    for name, loss in written.losses.items():
+    for name, loss in paths.losses.items():
         put(f"{name} in {precision}: {loss}")
+        if loss.score is None:
+            say(f"{name}: the run's data are not where they were, or not named; --data measures on their test split")
 
 
 @app.command()

@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -73,6 +74,15 @@ def say(line: str) -> None:
 def put(line: str) -> None:
     """One line on standard output, the same way."""
     _write(line, sys.stdout)
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it here.
+
+    >>> shown(Path.cwd() / "runs" / "first"), shown(Path("/nowhere/first"))
+    ('runs/first', '/nowhere/first')
+    """
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _write(line: str, stream: TextIO) -> None:

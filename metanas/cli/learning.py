@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from metanas.cli.guard import guarded, put
+from metanas.cli.guard import guarded, put, shown
 from metanas.cli.options import Device, ListRecipes, NewRun, Plain, PrintRecipe, Seed, Target, Threads
 from metanas.errors import RecipeError
 
@@ -165,7 +165,7 @@ def print_learned(result: Any) -> None:
         put(f"found     {found['found']} of {found['wrong']} wrong labels, F1 {found['f1']:.3f}")
     put(f"{result.metric:<8}  {result.score(result.test_score)} on test, {result.score(result.start_score)} before")
     names = ("learned.safetensors", "learned.json", "network.py", "network.safetensors")
-    put(f"files     {result.run}/{', '.join(name for name in names if (result.run / name).exists())}")
+    put(f"files     {shown(result.run)}/{', '.join(name for name in names if (result.run / name).exists())}")
 
 
 def print_learner(result: Any) -> None:
@@ -174,4 +174,4 @@ def print_learner(result: Any) -> None:
     put(f"beside    {result.start_accuracy:.2%} before it learned, {result.transductive_accuracy:.2%} transductive")
     if result.architecture is not None and len(result.architecture):
         put(f"found     {result.architecture}")
-    put(f"files     {result.run}/learned.safetensors, learned.json")
+    put(f"files     {shown(result.run)}/learned.safetensors, learned.json")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metanas.cli.guard import guarded, put
+from metanas.cli.guard import guarded, put, shown
 from metanas.cli.learning import view_of
 from metanas.cli.options import Device, NewRun, Plain, Seed, Target, Threads
 from metanas.errors import RecipeError, RunError
@@ -75,4 +75,4 @@ def print_found(result: Any) -> None:
     put(f"found     {result.architecture}")
     put(f"{result.metric:<8}  {result.shown(result.test_score)} on test{beside}")
     put(f"network   {result.found.parameters:,} parameters, {result.found.multiply_adds:,} multiply-adds")
-    put(f"files     {result.run}/{', '.join(files)}")
+    put(f"files     {shown(result.run)}/{', '.join(files)}")

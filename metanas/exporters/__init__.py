@@ -17,5 +17,5 @@ from metanas.exporters.writing import FORMATS as FORMATS
 from metanas.exporters.writing import VERIFY as VERIFY
 from metanas.exporters.writing import Format as Format
 from metanas.exporters.writing import Written as Written
+from metanas.exporters.writing import chosen as chosen
 from metanas.exporters.writing import write as write
-from metanas.exporters.writing import written as written

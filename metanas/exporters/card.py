@@ -70,15 +70,16 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def _head(draft: Draft) -> Iterator[str]:
-    source, shapes = draft.source, draft.network.shapes
+    source, shapes, story = draft.source, draft.network.shapes, draft.story or Story()
     count = sum(p.numel() for p in draft.network.parameters())
     shape, out = shapes[draft.network.program.inputs[0]], shapes[draft.network.program.output]
     task = f"{len(source.classes)} classes" if source.classes else "one quantity"
     yield f"# Model card: {code(draft.name)}"
     yield ""
-    yield f"A network for {task}, with {count:,} parameters, found by architecture search."
+    yield f"A network for {task}, with {count:,} parameters, {story.made}."
     yield ""
-    yield f"- Architecture: {code(source.architecture)}"
+    if len(source.architecture):
+        yield f"- Architecture: {code(source.architecture)}"
     yield f"- Search space: {code(source.space)}"
     yield f"- Input: (batch, {', '.join(map(str, shape))}), float32. Output: (batch, {', '.join(map(str, out))})"
     yield from _inputs(draft)
@@ -141,6 +142,8 @@ def _quality(draft: Draft, story: Story) -> Iterator[str]:
         )
     if story.scratch is not None:
         yield f"- The same architecture, trained from nothing: {_score(story, story.scratch)}"
+    if story.start is not None:
+        yield f"- The same network, trained with the values at the start: {_score(story, story.start)}"
 
 
 def _score(story: Story, score: float) -> str:
@@ -233,7 +236,11 @@ def _limits(draft: Draft, story: Story) -> Iterator[str]:
         yield "- Scores are not calibrated: a softmax of them ranks classes, and is no probability to rely on."
     yield "- Nothing was measured of groups within the data, of fairness, or of inputs made to mislead."
     if story.score is not None:
-        yield "- The test split was looked at once, for the network that was found; the search never saw it."
+        beside = len(story.random) + (story.scratch is not None) + (story.start is not None)
+        also = f" and each of the {beside} beside it" if beside > 1 else " and the one beside it" if beside else ""
+        yield f"- The test split was looked at once for this network{also}; nothing was chosen or trained by it."
+    else:
+        yield "- This network was not tested: it is as good as you have measured it to be."
     yield from (f"- {re.sub(r'[^0-9A-Za-z ,.;:()%-]', '', limit)}" for limit in story.limits)
 
 

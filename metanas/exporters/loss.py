@@ -39,7 +39,7 @@ class Loss:
     def __str__(self) -> str:
         words = [f"outputs differ by up to {self.difference:.1e} of the largest"]
         words += [] if self.agreement is None else [f"the same class on {self.agreement:.1%} of random inputs"]
-        words += [] if self.score is None else [f"test {self.score:.4f} -> {self.reduced:.4f}"]
+        words += ["no test data at hand" if self.score is None else f"test {self.score:.4f} -> {self.reduced:.4f}"]
         return ", ".join(words)
 
 

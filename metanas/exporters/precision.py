@@ -17,7 +17,8 @@ from metanas.errors import ExportError, nearest
 from metanas.network import Network
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-PRECISIONS = ("float32", *HALVES, "int8")
+INT8 = "int8"
+PRECISIONS = ("float32", *HALVES, INT8)
 WITHOUT_INT8 = ("python", "safetensors", "pt2")
 
 
@@ -29,7 +30,7 @@ def check_precision(precision: str, formats: Iterable[str]) -> None:
     if precision not in PRECISIONS:
         raise ExportError(f"unknown precision {precision!r}{nearest(precision, PRECISIONS)}")
     without = [f'"{name}"' for name in formats if name in WITHOUT_INT8]
-    if precision == "int8" and without:
+    if precision == INT8 and without:
         raise ExportError(f'int8 is for "onnx" only; leave {", ".join(without)} out of formats, or choose "float16"')
 
 

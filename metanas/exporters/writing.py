@@ -14,8 +14,8 @@ import importlib.util
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from metanas.exporters.loss import Loss, loss_of, random_batch
 from metanas.exporters.onnx import onnx_bytes, read_onnx, require_onnx
 from metanas.exporters.pictures import Picture, check_svg, dot, mermaid, picture_bytes, svg
 from metanas.exporters.plan import check
-from metanas.exporters.precision import HALVES, check_precision, rounded
+from metanas.exporters.precision import HALVES, INT8, WITHOUT_INT8, check_precision, rounded
 from metanas.exporters.process import Case, outputs_alone
 from metanas.exporters.pt2 import pt2_bytes, read_pt2
 from metanas.exporters.python import python_code
@@ -64,14 +64,30 @@ class Format:
     turn: int = 0
 
 
-@dataclass(frozen=True)
-class Written:
-    """What an export wrote. `paths`: in the order of the formats; `losses`: format -> what its file of lower precision
-    loses, empty for float32.
+class Written(tuple[Path, ...]):
+    """The paths of what an export wrote, in the order of the formats. `losses`: format -> what its file of lower
+    precision loses; empty for float32.
     """
 
-    paths: tuple[Path, ...]
-    losses: Mapping[str, Loss] = field(default_factory=dict)
+    losses: Mapping[str, Loss]
+
+    def __new__(cls, paths: Iterable[Path] = (), losses: Mapping[str, Loss] | None = None) -> Written:
+        made = super().__new__(cls, paths)
+        made.losses = dict(losses or {})
+        return made
+
+
+def chosen(
+    formats: str | Sequence[str], precision: str = FULL, *, known: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The names of formats: "all" stands for those of `known` (default: `FORMATS`) that have the precision.
+
+    >>> chosen("onnx"), chosen(["all"], "int8"), chosen(["json", "all"], known=["json", "safetensors"])
+    (('onnx',), ('json', 'onnx', 'svg', 'dot', 'mermaid', 'card'), ('json', 'safetensors'))
+    """
+    every = [name for name in (known or FORMATS) if not (precision == INT8 and name in WITHOUT_INT8)]
+    asked = [formats] if isinstance(formats, str) else formats
+    return tuple(dict.fromkeys(each for name in asked for each in (every if name == "all" else [name])))
 
 
 def write(
@@ -80,42 +96,21 @@ def write(
     *,
     folder: str | Path,
     name: str = "network",
-    formats: Sequence[str] = ("json", "safetensors", "python"),
-    force: bool = False,
-    precision: str = FULL,
-    verify: str = "here",
-    measure: Measure | None = None,
-    story: Story | None = None,
-) -> tuple[Path, ...]:
-    """Writes `network` in every format; returns the paths, in the order of `formats`. Arguments as of `written`."""
-    found = written(
-        network, source, folder=folder, name=name, formats=formats, force=force, precision=precision, verify=verify,
-        measure=measure, story=story,
-    )  # fmt: skip
-    return found.paths
-
-
-def written(
-    network: Network,
-    source: Source,
-    *,
-    folder: str | Path,
-    name: str = "network",
-    formats: Sequence[str] = ("json", "safetensors", "python"),
+    formats: str | Sequence[str] = ("json", "safetensors", "python"),
     force: bool = False,
     precision: str = FULL,
     verify: str = "here",
     measure: Measure | None = None,
     story: Story | None = None,
 ) -> Written:
-    """Writes `network` in every format, and says what was lost.
+    """Writes `network` in every format; returns the paths, in the order of `formats`, and what was lost.
 
     Args:
         network: a derived one, trained or not; it is not changed.
         source: the architecture, the classes, and how pixels become inputs.
         folder: made where it is missing.
         name: of the files: letters, digits, `_` and `-`, first a letter.
-        formats: names from `FORMATS`.
+        formats: names from `FORMATS`, or "all".
         force: replace files that are there.
         precision: of the weights: `"float32"`, as the network has them; `"float16"` and `"bfloat16"`, stored in half
             and computed in float32; `"int8"`, for "onnx" alone. What is lost is measured, not refused.
@@ -131,6 +126,7 @@ def written(
             express: the others are written then, and the message says so.
         MissingDependencyError: "onnx" without its packages; before anything is written.
     """
+    formats = chosen(formats, precision)
     _allowed(name, formats, precision, verify)
     check(network.program)
     _fits(network, source)
@@ -143,7 +139,13 @@ def written(
         _stage_and_move(draft, targets, alone=verify == "process")
     except (OSError, RunError) as error:
         raise ExportError(f"cannot export to {folder}: {error}") from error
-    return Written(tuple(targets.values()), dict(draft.losses))
+    return Written(targets.values(), draft.losses)
+
+
+def check_verify(verify: str) -> None:
+    """Raises ExportError for an unknown way to verify."""
+    if verify not in VERIFY:
+        raise ExportError(f"verify must be one of {', '.join(VERIFY)}, got {verify!r}")
 
 
 def _allowed(name: str, formats: Sequence[str], precision: str, verify: str) -> None:
@@ -152,8 +154,7 @@ def _allowed(name: str, formats: Sequence[str], precision: str, verify: str) -> 
             raise ExportError(f"unknown format {wanted!r}{nearest(wanted, FORMATS)}")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ExportError(f"name must be letters, digits, '_' and '-', first a letter, got {name!r}")
-    if verify not in VERIFY:
-        raise ExportError(f"verify must be one of {', '.join(VERIFY)}, got {verify!r}")
+    check_verify(verify)
     check_precision(precision, formats)
     if "onnx" in formats:
         require_onnx()
@@ -162,6 +163,9 @@ def _allowed(name: str, formats: Sequence[str], precision: str, verify: str) -> 
 def _free(targets: Mapping[str, Path], force: bool) -> None:
     there = [str(path) for path in targets.values() if path.exists() or path.is_symlink()]
     folders = [str(path) for path in targets.values() if path.is_dir()]
+    for path in targets.values():
+        if path.parent.exists() and not path.parent.is_dir():
+            raise ExportError(f"{path.parent} is a file; choose a folder")
     if folders:
         raise ExportError(f"a folder is in the way: {', '.join(folders)}; choose another folder or name")
     if there and not force:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -21,6 +19,7 @@ from rich.console import Console
 from rich.live import Live
 
 from metanas.ui.follow import Follower
+from metanas.ui.guard import restored_after_a_kill
 from metanas.ui.screen import Sheet
 from metanas.ui.state import UNDER_WAY, RunState, status_at
 from metanas.ui.text import inert
@@ -68,7 +67,7 @@ class LiveView:
 
     def _run(self) -> None:
         try:
-            with restored_after_a_kill(self._console), self._live() as live:
+            with restored_after_a_kill(RESTORE, _descriptor(self._console)), self._live() as live:
                 self._draw_until_done(live)
         except Exception as error:  # whatever it is: the view ends, the search goes on
             reason = inert(error).strip() or "no reason given"
@@ -101,25 +100,9 @@ class LiveView:
                 self._over.set()
 
 
-@contextlib.contextmanager
-def restored_after_a_kill(console: Console) -> Iterator[None]:
-    """A process killed with SIGKILL cannot restore its terminal: a small shell waits for its end and does.
-
-    The shell reads a pipe that ends with this process. It is ended first where this process lives on.
-    """
+def _descriptor(console: Console) -> int | None:
+    """Of the console's file; None where it is no file, and nothing can be restored."""
     try:
-        guard = subprocess.Popen(
-            ["/bin/sh", "-c", RESTORE],
-            stdin=subprocess.PIPE,
-            stdout=console.file.fileno(),
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not meant for it
-        )
-    except (OSError, ValueError):  # no shell, or not a file: nothing to restore, or nothing to do it with
-        yield
-        return
-    try:
-        yield
-    finally:
-        guard.kill()
-        guard.communicate()
+        return console.file.fileno()
+    except (OSError, ValueError):
+        return None

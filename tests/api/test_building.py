@@ -174,7 +174,7 @@ FAULTS = {
     "list": ([1], SpaceError, f"build takes {FORMS}; got list"),
     "json": ("{x", SpaceError, "the architecture is no JSON (Expecting property name enclosed in double quotes"),
     "deep": ("{" * 5000, SpaceError, "the architecture is no JSON (Expecting property name"),
-    "no file": ("out/a.json", RunError, "cannot read out/a.json: No such file or directory"),
+    "no file": ("out/a.json", RunError, "there is no out/a.json; give '|nor_conv"),
     "architecture": (facts(architecture=3), SpaceError, "the architecture holds no architecture: an object from"),
     "label": (facts(architecture={"1<-0": 3}), SpaceError, "architecture: choice '1<-0' must hold a label or a list"),
     "missing": (facts(architecture={}), SpaceError, "architecture: choice '1<-0' is missing; give every choice"),
@@ -217,3 +217,27 @@ def test_weights_need_a_file() -> None:
         RunError, match=r"^weights=True takes those beside an architecture.json: give its path, or weights= "
     ):
         build(CELL, weights=True, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"classes": 0}, "classes must be a whole number >= 1, got 0"),
+        ({"classes": True}, "classes must be a whole number >= 1, got True"),
+        ({"shape": 32}, "shape must be (channels, height, width) of an image or (features,) of a row, got 32"),
+        ({"shape": (3, 0, 32)}, "shape must be (channels, height, width) of an image or (features,) of a row"),
+    ],
+    ids=["classes", "no number", "shape", "empty"],
+)
+def test_sizes_that_cannot_be(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpaceError) as error:
+        build("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", **more)
+    assert str(error.value).startswith(said)
+
+
+def test_files_that_hold_no_architecture(tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text("x = 1")
+    with pytest.raises(SpaceError, match=r"network\.py is no architecture\.json; give that file, or its folder"):
+        build(tmp_path / "network.py")
+    with pytest.raises(RunError, match=r"there is no nowhere"):
+        build("nowhere/")

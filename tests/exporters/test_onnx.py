@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import metanas.exporters.onnx as module
 from metanas.errors import ExportError, MissingDependencyError
-from metanas.exporters import FORMATS, Source, Written, read_weights, weight_names, write, written
+from metanas.exporters import FORMATS, Source, Written, read_weights, weight_names, write
 from metanas.network import OPS, Maker, Network, derived
 from metanas.recipe.spaces import load_space
 from metanas.space import NEEDED, Architecture, Space, chain, op
@@ -211,7 +211,7 @@ def test_fewer_bits(
 ) -> None:
     monkeypatch.setattr(module, "_translated", lambda network: copy.deepcopy(made.translated))
     with caplog.at_level(logging.WARNING):
-        done: Written = written(
+        done: Written = write(
             made.network, SOURCE, folder=tmp_path, formats=["onnx", "json"], precision=precision, measure=measure
         )
     assert caplog.records == []
@@ -219,10 +219,10 @@ def test_fewer_bits(
     low, high = {"float16": (1e-6, 5e-3), "bfloat16": (1e-4, 3e-2), "int8": (1e-4, 0.1)}[precision]
     assert low < loss.difference < high and loss.agreement is not None and loss.agreement > 0.9
     assert loss.score == measure(made.network) and loss.reduced is not None and loss.reduced != loss.score
-    model = onnx.load(done.paths[0])
+    model = onnx.load(done[0])
     found = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert (found["precision"], found["loss"]) == (precision, loss.to_json())
-    document = json.loads(done.paths[1].read_text())
+    document = json.loads(done[1].read_text())
     assert (document["precision"], document["losses"]) == (precision, {"onnx": loss.to_json()})
     kinds = {t.name: onnx.TensorProto.DataType.Name(t.data_type) for t in model.graph.initializer if t.dims}
     expected = {"float16": "FLOAT16", "bfloat16": "BFLOAT16", "int8": "UINT8"}[precision]
@@ -230,7 +230,7 @@ def test_fewer_bits(
     if precision == "int8":
         assert {"ConvInteger", "MatMulInteger"} <= {node.op_type for node in model.graph.node}
     else:
-        assert done.paths[0].stat().st_size < made.path.stat().st_size
+        assert done[0].stat().st_size < made.path.stat().st_size
 
 
 def measure(call: Callable[..., Tensor]) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metanas.errors import ExportError
-from metanas.exporters import Loss, Source, load_weights, written
+from metanas.exporters import Loss, Source, load_weights, write
 from metanas.network import Network
 
 Made = tuple[Network, Source]
@@ -33,31 +33,31 @@ def test_stored_in_half_and_computed_in_float32(make: Callable[..., Made], tmp_p
     network, source = make()
     half = getattr(torch, precision)
     formats = FORMATS if precision == "float16" else FORMATS[:3]  # tracing is slow
-    done = written(network, source, folder=tmp_path, formats=formats, precision=precision)
-    assert [p.suffix for p in done.paths] == [".json", ".safetensors", ".py", ".pt2"][: len(formats)]
+    done = write(network, source, folder=tmp_path, formats=formats, precision=precision)
+    assert [p.suffix for p in done] == [".json", ".safetensors", ".py", ".pt2"][: len(formats)]
     expected = rounded(network, half)
     x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(5))
-    with safetensors.safe_open(done.paths[1], "pt") as file:
+    with safetensors.safe_open(done[1], "pt") as file:
         kept = {name: file.get_tensor(name).dtype for name in file.keys()}
         facts = {key: json.loads(value) for key, value in file.metadata().items()}
     assert kept["stem.conv.weight"] == kept["stem.norm.weight"] == half
     assert kept["stem.norm.running_var"] == torch.float32, "statistics have another range"
-    module = loaded(done.paths[2])
+    module = loaded(done[2])
     own = module.load()  # type: ignore[attr-defined]
     assert {p.dtype for p in own.parameters()} == {torch.float32}
     torch.testing.assert_close(own(x), expected(x), rtol=1e-6, atol=1e-6)
     assert module.load(dtype=half)(x.to(half)).dtype == half  # type: ignore[attr-defined]
-    for path in done.paths[3:]:
+    for path in done[3:]:
         program = torch.export.load(path)
         assert program.state_dict["stem.conv.weight"].dtype == half
         torch.testing.assert_close(program.module()(x), expected(x), rtol=1e-6, atol=1e-6)
     back = make()[0]
-    load_weights(back, done.paths[1])
+    load_weights(back, done[1])
     assert torch.equal(back(x), expected(x))
     loss = done.losses["python"]
     assert 0 < loss.difference < {"float16": 5e-3, "bfloat16": 3e-2}[precision] and loss.agreement is not None
     assert facts["precision"] == precision and Loss(**facts["loss"]) == loss
-    assert json.loads(done.paths[0].read_text())["losses"].keys() == set(formats[1:])
+    assert json.loads(done[0].read_text())["losses"].keys() == set(formats[1:])
 
 
 def rounded(network: Network, half: torch.dtype) -> Network:
@@ -77,11 +77,11 @@ def test_a_score_on_data_is_measured_before_and_after(make: Callable[..., Made],
     def measure(call: Callable[..., Tensor]) -> float:
         return float(call(x).detach().double().mean())
 
-    done = written(network, source, folder=tmp_path, formats=["safetensors"], precision="float16", measure=measure)
+    done = write(network, source, folder=tmp_path, formats=["safetensors"], precision="float16", measure=measure)
     loss = done.losses["safetensors"]
     assert loss.score == measure(network) and loss.reduced == measure(rounded(network, torch.float16))
     with pytest.raises(ExportError, match=r"float16: the score is not finite \(nan before, nan after\)"):
-        written(
+        write(
             network,
             source,
             folder=tmp_path / "x",
@@ -92,8 +92,8 @@ def test_a_score_on_data_is_measured_before_and_after(make: Callable[..., Made],
 
 
 def test_a_full_file_says_nothing_of_a_loss(make: Callable[..., Made], tmp_path: Path) -> None:
-    done = written(*make(), folder=tmp_path, formats=["json"])
-    assert done.losses == {} and not {"precision", "loss", "losses"} & json.loads(done.paths[0].read_text()).keys()
+    done = write(*make(), folder=tmp_path, formats=["json"])
+    assert done.losses == {} and not {"precision", "loss", "losses"} & json.loads(done[0].read_text()).keys()
 
 
 def test_a_weight_that_half_cannot_hold(make: Callable[..., Made], tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_a_weight_that_half_cannot_hold(make: Callable[..., Made], tmp_path: Pat
     nn.init.constant_(network.get_parameter("head.4.bias"), 1e6)
     match = r'float16 ends at 6\.55e\+04 and head\.4\.bias holds 1e\+06; choose "bfloat16"'
     with pytest.raises(ExportError, match=match):
-        written(network, source, folder=tmp_path / "out", precision="float16")
+        write(network, source, folder=tmp_path / "out", precision="float16")
     assert not (tmp_path / "out").exists()
-    written(network, source, folder=tmp_path / "out", precision="bfloat16")
+    write(network, source, folder=tmp_path / "out", precision="bfloat16")
 
 
 def test_outputs_that_become_infinite(make: Callable[..., Made], tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_outputs_that_become_infinite(make: Callable[..., Made], tmp_path: Path)
         network.get_parameter("head.4.weight").fill_(3e38)
         network.get_parameter("head.4.bias").fill_(3e38)
     with pytest.raises(ExportError, match="not finite"):
-        written(network, source, folder=tmp_path / "out", precision="bfloat16")
+        write(network, source, folder=tmp_path / "out", precision="bfloat16")
     assert not (tmp_path / "out").exists()

@@ -80,7 +80,7 @@ class View(Moves, Screen[None], inherit_bindings=False):
 
     def draw(self) -> None:
         """Draws what the screen is about, as it is now."""
-        raise NotImplementedError
+        raise NotImplementedError  # each screen has its own; textual's metaclass leaves no room for abc's
 
     def redraw(self) -> None:
         """Draws everything as it is now, where there is room for it."""
