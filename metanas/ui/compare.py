@@ -116,6 +116,8 @@ def _found(state: RunState) -> Trained:
 
 
 def _far(state: RunState) -> str:
+    if state.how in ("finetune", "frozen"):
+        return "-"
     if state.tuning:
         return f"{state.tuning.last.step if state.tuning.last else 0}/{state.tuning.steps or '?'} steps"
     if state.values and not state.history:

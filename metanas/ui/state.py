@@ -93,12 +93,12 @@ class RunState:
 
 
 def described(state: RunState, recipe: object, space: object) -> RunState:
-    """The state with what recipe.json and space.json tell (either may be missing: pass None)."""
+    """The state with what recipe.json and space.json tell (None: missing); finetune and frozen asked for no search."""
     written = as_record(recipe)
-    asked = as_record(written.get("recipe"))
+    how = string(as_record(written.get("transfer")), "how")
+    asked = {k: v for k, v in as_record(written.get("recipe")).items() if k != "search" or how in (None, "search")}
     search, evaluation = as_record(asked.get("search")), as_record(asked.get("evaluation"))
     data, graph = as_record(written.get("data")), as_record(space)
-    how = string(as_record(written.get("transfer")), "how")
     listed = graph.get("choices")
     choices = [as_record(entry) for entry in listed] if isinstance(listed, list) else []
     return replace(

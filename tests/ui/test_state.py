@@ -193,3 +193,12 @@ def test_scores_of_another_metric_are_numbers() -> None:
     for words in ("0.6250", "0.7500", "training R2[b]^[ -0.5000", "derived +0.2500 against the mean of 1 random"):
         assert words in text, words
     assert lines(events[3], state)[0].startswith("derived: test R2[b]^[ 0.7500, test loss -")
+
+
+@pytest.mark.parametrize(("how", "epochs"), [("finetune", None), ("frozen", None), ("search", 50)])
+def test_a_transfer_without_a_search_asked_for_none(documents: tuple[Any, Any], how: str, epochs: int | None) -> None:
+    recipe, space = documents
+    state = described(RunState("first"), {**recipe, "transfer": {"how": how}}, space)
+    assert (state.controller, state.epochs, state.batch_size is None) == (how, epochs, epochs is None)
+    assert any(path.startswith("search.") for path in state.recipe) == (epochs is not None)
+    assert state.train_epochs == 40
