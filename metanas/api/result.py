@@ -59,7 +59,7 @@ class Result:
     """The outcome of a search, or of a transfer (`how` it was made).
 
     `found` is the derived network, `random` are random ones of the same space, trained the same way; `scratch`, after a
-    transfer, is one of the same architecture that began with nothing. `network` is an
+    transfer, is one of the same architecture that began with nothing. `run` is the folder, absolute. `network` is an
     nn.Module in evaluation mode that takes images normalised as in `mean` and `std`, (batch, channels, height, width),
     or rows as `table.encode` gives them, (batch, features), to (batch, classes); in a regression to (batch, 1), in
     units of `scale`, the mean and deviation of the targets.

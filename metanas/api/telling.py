@@ -119,7 +119,7 @@ def _searched(document: Mapping[str, Any], data: Mapping[str, Any]) -> Rows:
     transfer = document.get("transfer")
     rows: Rows = {}
     if transfer is not None:
-        rows |= {"Carried from": str(transfer.get("run")), "How": str(transfer.get("how"))}
+        rows |= {"Carried from": Path(str(transfer.get("run"))).name, "How": str(transfer.get("how"))}
     if transfer is not None and transfer.get("how") != "search":
         rows |= {"Epochs of the training": evaluation["epochs"], "Seed": recipe["seed"]}
         return rows | _times(document, {})

@@ -139,6 +139,7 @@ def test_a_transfers_card_tells_of_no_search(result: Result, tmp_path: Path) -> 
     page = path.read_text()
     assert "parameters, carried over from another run, with a new head." in page
     assert "- Epochs of the training: 1" in page
+    assert "- Carried from: `first`" in page and str(result.run.parent) not in page, "no path of this machine"
     assert "Controller" not in page and "Seconds of the search" not in page
     assert "The same architecture, trained from nothing" in page
 
