@@ -13,16 +13,16 @@ from torch import nn
 
 from metanas import __version__
 from metanas.api.describing import Told, told
-from metanas.api.documents import SCHEMA, differences, surroundings
+from metanas.api.documents import SCHEMA, surroundings, told_differences
 from metanas.api.few_shot_parts import FewShotHanded, FewShotParts, built, class_facts
 from metanas.api.few_shot_session import FewShotSession
 from metanas.api.learner import Learner
 from metanas.api.learner_files import load_learner, save_learner
 from metanas.api.recorder import Recorder
-from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
+from metanas.api.work import View, begin, go_on, threads
 from metanas.data import ClassData
 from metanas.errors import ExportError, RecipeError, RunError, nearest
-from metanas.exporters import FORMATS, Written, chosen, read_learned, write_learned
+from metanas.exporters import FORMATS, RUN_FORMATS, Written, chosen, read_learned, write_learned
 from metanas.recipe import FewShotRecipe, override, read_few_shot, read_toml
 from metanas.recipe.few_shot import COMPARES
 from metanas.recipe.few_shot_tables import make_class_data
@@ -248,7 +248,7 @@ def resume_few_shot(
     with threads(recipe.threads):
         parts = prepare_few_shot(recipe, data, handed)
         if parts.data.fingerprint != document["data"].get("fingerprint"):
-            shown = "; ".join(differences(document["data"], class_facts(parts.data)))
+            shown = told_differences(document["data"], class_facts(parts.data))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
         return go_on(FewShotJob(parts), folder, view)
 
@@ -281,13 +281,13 @@ def few_shot_result_of(
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
 
-def export_learner(run: Path, folder: Path, formats: str | Sequence[str], *, force: bool) -> Written:
+def export_learner(run: Path, folder: Path, formats: str | Sequence[str] | None, *, force: bool) -> Written:
     """The learner of a run as files; see `metanas.export`.
 
     Raises:
         ExportError: a format that a learner has not, or a file that is there.
     """
-    formats = chosen(formats, known=RUN_FORMATS)
+    formats = chosen(formats or RUN_FORMATS, known=RUN_FORMATS)
     for name in formats:
         if name not in FORMATS:
             raise ExportError(f"unknown format {name!r}{nearest(name, FORMATS)}")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metanas.api.documents import differences, facts_of, read_document, read_settings, read_spaces
+from metanas.api.documents import facts_of, read_document, read_settings, read_spaces, told_differences
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
@@ -16,7 +16,7 @@ from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
-from metanas.api.work import RUN_FORMATS, SearchJob, View, begin, go_on, prepare, threads
+from metanas.api.work import SearchJob, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import RunError
@@ -173,7 +173,7 @@ def resume(
     with threads(recipe.threads):
         found = make_data(recipe, data).to(make_device(recipe.device))
         if found.fingerprint != document["data"].get("fingerprint"):
-            shown = "; ".join(differences(document["data"], facts_of(found)))
+            shown = told_differences(document["data"], facts_of(found))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
         parts = Parts(recipe, *read_spaces(folder, document), found, handed, read_origin(folder, document))
         return result_of(go_on(SearchJob(parts), folder, view), ops)
@@ -198,7 +198,7 @@ def _few_shot_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any
 def export(
     result: Result | TuneResult | FewShotResult | str | Path,
     folder: str | Path,
-    formats: str | Sequence[str] = RUN_FORMATS,
+    formats: str | Sequence[str] | None = None,
     *,
     force: bool = False,
     precision: str = "float32",
@@ -214,7 +214,8 @@ def export(
         result: a Result, or a finished run: its name in `runs/`, or its Path.
         folder: where to; made if it is not there.
         formats: of "json", "safetensors", "python", "pt2" (torch.export), "onnx", "card" (a model card), and the
-            pictures "svg", "dot" and "mermaid"; pt2 and onnx take any batch size. "all" is all that have the precision.
+            pictures "svg", "dot" and "mermaid"; pt2 and onnx take any batch size. "all" is all that have the precision;
+            None: json, safetensors and, where no operation is one of your own, python.
         force: write over what is there.
         precision: of the weights: "float32"; "float16" or "bfloat16" (stored so, computed in float32); "int8", for
             "onnx" alone. What that loses is measured and stands in architecture.json and in the model card.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import torch
 
 from metanas.api.documents import read_document, read_spaces, scale_of, table_of
 from metanas.api.parts import Handed, Loss, Metric
-from metanas.api.telling import Writing
+from metanas.api.telling import Formats, Writing
 from metanas.api.transferring import Asked, transferred
 from metanas.api.work import View
 from metanas.data.csv_file import rows_of
@@ -269,7 +269,7 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Resu
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
 
-def write_network(result: Result, folder: str | Path, formats: Sequence[str], how: Writing) -> Written:
+def write_network(result: Result, folder: str | Path, formats: Formats, how: Writing) -> Written:
     """The network of a result as files; see `metanas.export`."""
     source = Source(
         result.architecture,

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metanas.api.documents import differences, facts_of, read_document, read_spaces
+from metanas.api.documents import facts_of, read_document, read_spaces, told_differences
 from metanas.data import Data
 from metanas.errors import DataError, ExportError, RecipeError, RunError, ShapeError
 from metanas.evaluation import cost
-from metanas.exporters import Source, Story, Written, chosen, write
+from metanas.exporters import Source, Story, Written, chosen, usual_formats, write
 from metanas.exporters.draft import FULL, Measure
 from metanas.exporters.precision import check_precision
 from metanas.exporters.writing import check_verify
@@ -27,6 +27,7 @@ from metanas.run import RunFolder
 
 BATCH = 256
 Rows = dict[str, str | int | float]
+Formats = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Writing:
     verify: str = "process"
     data: Any = None
 
-    def write(self, network: Network, source: Source, run: Path, folder: Path, formats: Sequence[str]) -> Written:
+    def write(self, network: Network, source: Source, run: Path, folder: Path, formats: Formats) -> Written:
         """The files of the network of a run, whose folder is read for a model card and a lower precision alone."""
-        formats = chosen(formats, self.precision)
+        formats = usual_formats(network) if formats is None else chosen(formats, self.precision)
         check_precision(self.precision, formats)
         measure = None if self.precision == FULL else measure_of(RunFolder.open(run), self.data)
         return write(
@@ -188,7 +189,7 @@ def measure_of(folder: RunFolder, data: Any) -> Measure | None:
     if found.fingerprint != document["data"].get("fingerprint"):
         if data is None:
             return None
-        shown = "; ".join(differences(document["data"], facts_of(found)))
+        shown = told_differences(document["data"], facts_of(found))
         raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
     return _measure(found)
 

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from metanas import __version__
 from metanas.api.choosing import check_sampler
-from metanas.api.documents import SCHEMA, differences, facts_of, source_of, surroundings
+from metanas.api.documents import SCHEMA, facts_of, source_of, surroundings, told_differences
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
-from metanas.api.telling import Writing
+from metanas.api.telling import Formats, Writing
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
-from metanas.api.work import RUN_FORMATS, View, begin, go_on, threads
+from metanas.api.work import View, begin, go_on, threads
 from metanas.bilevel import Estimator
 from metanas.data import Data
 from metanas.errors import ExportError, RecipeError, RunError
 from metanas.exporters import (
+    RUN_FORMATS,
     Source,
     Written,
     load_weights,
@@ -256,7 +257,7 @@ def resume_tuning(
     with threads(recipe.threads):
         parts = prepare_tuning(recipe, data, handed)
         if parts.data.fingerprint != document["data"].get("fingerprint"):
-            shown = "; ".join(differences(document["data"], facts_of(parts.data)))
+            shown = told_differences(document["data"], facts_of(parts.data))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
         return go_on(TuneJob(parts), folder, view)
 
@@ -302,7 +303,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def export_learned(result: TuneResult, folder: Path, formats: Sequence[str], how: Writing) -> Written:
+def export_learned(result: TuneResult, folder: Path, formats: Formats, how: Writing) -> Written:
     """What was learned, and the network trained with it, as files; see `metanas.export`.
 
     Raises:

@@ -21,7 +21,7 @@ from metanas.api.session import Session
 from metanas.api.signals import graceful
 from metanas.data import ClassData, Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
-from metanas.exporters import write
+from metanas.exporters import usual_formats, write
 from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import check_names, make_data, make_device
@@ -33,10 +33,6 @@ View = Callable[[Path], AbstractContextManager[Any]]
 """From a run folder to a context in which the run is shown."""
 
 Outcome = TypeVar("Outcome", covariant=True)
-
-RUN_FORMATS = ("json", "safetensors", "python")
-OWN_FORMATS = ("json", "safetensors")
-"""What is written where the user's own modules are in the network: those have no text that could stand alone."""
 
 
 def prepare(recipe: Recipe, space: Space | None, data: Any, handed: Handed) -> Parts:
@@ -126,9 +122,8 @@ class SearchJob:
 
     def work(self, folder: RunFolder, recorder: Recorder, state: dict[str, Any] | None) -> dict[str, Any]:
         data, network = Session(self.parts, recorder).run(state)
-        formats = RUN_FORMATS if self.parts.handed.ops is None else OWN_FORMATS
         source = source_of(data, self.parts.final_space, folder.read_recipe())
-        write(network, source, folder=folder.path, formats=formats, force=True)
+        write(network, source, folder=folder.path, formats=usual_formats(network), force=True)
         return data
 
     def result(self, folder: RunFolder, data: dict[str, Any]) -> RunFolder:

@@ -239,9 +239,8 @@ def export(
 ) -> None:
     """Write the network found to files that need metanas no more, and check them in a process without it."""
     from metanas.api import export as run_export
-    from metanas.api.work import RUN_FORMATS
 
-    paths = run_export(run, to, format or RUN_FORMATS, force=force, precision=precision, data=data)
+    paths = run_export(run, to, format or None, force=force, precision=precision, data=data)
     for path in paths:
         put(str(path))
     for name, loss in paths.losses.items():

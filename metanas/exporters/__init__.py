@@ -14,8 +14,10 @@ from metanas.exporters.story import Story as Story
 from metanas.exporters.weights import load_weights as load_weights
 from metanas.exporters.weights import read_weights as read_weights
 from metanas.exporters.writing import FORMATS as FORMATS
+from metanas.exporters.writing import RUN_FORMATS as RUN_FORMATS
 from metanas.exporters.writing import VERIFY as VERIFY
 from metanas.exporters.writing import Format as Format
 from metanas.exporters.writing import Written as Written
 from metanas.exporters.writing import chosen as chosen
+from metanas.exporters.writing import usual_formats as usual_formats
 from metanas.exporters.writing import write as write

@@ -28,7 +28,7 @@ from metanas.exporters.draft import FULL, Draft, Measure
 from metanas.exporters.loss import Loss, loss_of, random_batch
 from metanas.exporters.onnx import onnx_bytes, read_onnx, require_onnx
 from metanas.exporters.pictures import Picture, check_svg, dot, mermaid, picture_bytes, svg
-from metanas.exporters.plan import check
+from metanas.exporters.plan import check, parts
 from metanas.exporters.precision import HALVES, INT8, WITHOUT_INT8, check_precision, rounded
 from metanas.exporters.process import Case, outputs_alone
 from metanas.exporters.pt2 import pt2_bytes, read_pt2
@@ -41,6 +41,8 @@ from metanas.run.atomic import dump_json, read_json, sync_folder, write_bytes
 from metanas.space import Architecture
 
 VERIFY = ("here", "process")
+OWN_FORMATS = ("json", "safetensors")
+RUN_FORMATS = (*OWN_FORMATS, "python")
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,22 @@ def chosen(
     return tuple(dict.fromkeys(each for name in asked for each in (every if name == "all" else [name])))
 
 
+def usual_formats(network: Network) -> tuple[str, ...]:
+    """What is written unless one says otherwise; an operation of the user's own has no text that could stand alone."""
+    try:
+        parts(network)
+    except ExportError:
+        return OWN_FORMATS
+    return RUN_FORMATS
+
+
 def write(
     network: Network,
     source: Source,
     *,
     folder: str | Path,
     name: str = "network",
-    formats: str | Sequence[str] = ("json", "safetensors", "python"),
+    formats: str | Sequence[str] = RUN_FORMATS,
     force: bool = False,
     precision: str = FULL,
     verify: str = "here",

@@ -18,6 +18,7 @@ from metanas.run.events import Event, last_events
 from metanas.run.folder import RunFolder
 from metanas.run.lock import is_alive, read_holder
 from metanas.run.names import is_name, runs_root
+from metanas.run.requests import pending
 
 ENDED = ("finished", "interrupted", "failed")
 
@@ -26,8 +27,9 @@ ENDED = ("finished", "interrupted", "failed")
 class RunSummary:
     """One line about a run; None where the run does not say.
 
-    `status` is "new", "running", "running on HOST" (not this one), "finished", "interrupted" (asked to stop), "failed",
-    "killed" (it never wrote an end), or "damaged: ..." with the reason.  `elapsed` is seconds of work; `test_score` is
+    `status` is "new", "running", "running (asked to pause)", "running on HOST" (not this one), "finished",
+    "interrupted" (asked to stop), "failed", "killed" (it never wrote an end), or "damaged: ..." with the reason.
+    `elapsed` is seconds of work; `test_score` is
     what `metric` names (an accuracy: 0 to 1).  `kind` is "search", "tune" or "fewshot"; a tuning has outer steps
     (`step` of `steps`) and perhaps trials before them, a network in place of a space, and the score of the network that
     was trained with what was learned; a few-shot run has outer steps, a learner for `controller`, and a `task`.
@@ -147,7 +149,7 @@ def _status(path: Path, events: tuple[Event, ...]) -> str:
     holder = read_holder(path)
     alive = holder is not None and is_alive(holder)
     if alive:
-        return "running"
+        return "running (asked to pause)" if "pause" in pending(path) else "running"
     last = events[-1] if events else None
     if last is not None and last["kind"] == "end":
         return last["status"] if last.get("status") in ENDED else "failed"

@@ -12,6 +12,7 @@ What is called a score here was called an accuracy in runs of the first version.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -202,7 +203,7 @@ def verdict(state: RunState) -> str:
     one = "start" if state.tuning else "scratch" if state.how else None
     rivals = [found.get(one)] if one else list(found.values())
     others = [score for score in rivals if score is not None]
-    if first is None or not others:
+    if first is None or not others or not all(map(math.isfinite, (first, *others))):
         return ""
     margin = first - sum(others) / len(others)
     shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"

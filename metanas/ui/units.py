@@ -58,11 +58,13 @@ def size(number: float | None) -> str:
 def count(number: float | None) -> str:
     """A count with three digits and its thousands.
 
-    >>> [count(n) for n in (999, 73_412, 2_310_000, 1.2e9, None)]
-    ['999', '73.4k', '2.31M', '1.20G', '-']
+    >>> [count(n) for n in (999, 73_412, 2_310_000, 1.2e9, None, 1e300)]
+    ['999', '73.4k', '2.31M', '1.20G', '-', '1.00e+300']
     """
     if number is None or not math.isfinite(number):
         return MISSING
+    if abs(number) >= 999.5e12:
+        return f"{number:.2e}"
     steps = 0
     while abs(number) >= 999.5 and steps < len(THOUSANDS) - 1:
         number /= 1000

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from metanas.run import EventWriter, RunFolder, list_runs, summarise
+from metanas.run import EventWriter, RunFolder, ask, list_runs, summarise
 
 
 def test_a_finished_run_in_one_line(make_run):
@@ -32,6 +32,8 @@ def test_status(make_run, root, dead_pid):
     new.write_space({"schema": 1})
     with running.lock():
         status = {summary.name: summary.status for summary in list_runs()}
+        ask(running.path, "pause")
+        assert summarise(running.path).status == "running (asked to pause)"
     assert status == {
         "interrupted": "interrupted",
         "failed": "failed",

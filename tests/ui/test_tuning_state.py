@@ -65,6 +65,9 @@ def test_a_whole_run(tuning_events: list[dict[str, Any]], tuning_recipe: dict[st
     assert verdict(state) == "learned +1.2 points against the start values"
     third = fold(state, {"kind": "network", "network": "another", "test_score": 0.0})
     assert verdict(third) == "learned +1.2 points against the start values"
+    diverged = fold(state, {"kind": "network", "network": "start", "test_score": float("nan")})
+    assert [net.test_score for net in diverged.networks if net.network == "start"] != [0.958]
+    assert verdict(diverged) == ""
 
 
 def test_a_run_without_its_recipe_is_known_by_its_events() -> None:
