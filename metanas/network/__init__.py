@@ -6,6 +6,8 @@ from metanas.network.blocks import Phase as Phase
 from metanas.network.drop_path import drop_path as drop_path
 from metanas.network.frozen import frozen as frozen
 from metanas.network.frozen import shadow as shadow
+from metanas.network.fused import FusedNetwork as FusedNetwork
+from metanas.network.fused import fused as fused
 from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit
 from metanas.network.mixing import Mix as Mix

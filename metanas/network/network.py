@@ -103,10 +103,7 @@ class Network(nn.Module):
         Raises SpaceError for a choice that the network does not have.
         """
         mix = mix or {}
-        if self.program.choices:
-            known = {c.name for c in self.program.choices}
-            for name in mix.keys() - known:
-                raise SpaceError(f"mix: no choice {name!r}{nearest(name, known)}")
+        self.check(mix)
         values = dict(zip(self.program.inputs, inputs, strict=True))
         way = route(self.program, mix)
         for step, finished in zip(self.program.steps, self.last_read, strict=True):
@@ -127,6 +124,13 @@ class Network(nn.Module):
                 values.pop(value, None)
         return values[self.program.output]
 
+    def check(self, mix: Mix) -> None:
+        """Raises SpaceError for a choice that the network does not have; one without choices takes any mix."""
+        if self.program.choices:
+            known = {c.name for c in self.program.choices}
+            for name in mix.keys() - known:
+                raise SpaceError(f"mix: no choice {name!r}{nearest(name, known)}")
+
     def scan(self, step: Loop, sequence: Tensor, mix: Mix) -> Tensor:
         """The states of a loop's network along a sequence: (batch, time, features) -> (batch, time, width)."""
         body = self._modules[module_name(step.out)]
@@ -138,7 +142,7 @@ class Network(nn.Module):
         return torch.stack(states, 1)
 
 
-OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan"})
+OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan", "check"})
 
 
 def module_name(value: str) -> str:
