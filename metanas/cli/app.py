@@ -14,9 +14,22 @@ from metanas.cli.comparing import compare, runs
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
 from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
-from metanas.cli.options import Device, NewRun, Plain, PrintRecipe, Seed, Target, Threads
+from metanas.cli.options import (
+    Data,
+    Device,
+    NewRun,
+    Plain,
+    PrintRecipe,
+    RunName,
+    Seed,
+    Target,
+    Threads,
+    data_option,
+    settings_option,
+)
 from metanas.cli.page import report
 from metanas.cli.transfer import print_found, transfer
+from metanas.cli.waiting import wait_for
 from metanas.errors import SpaceError
 
 app = typer.Typer(
@@ -27,8 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RunName = Annotated[str, typer.Argument(help="Name of a run: first, or runs/first.", show_default=False)]
 
 
 def main() -> None:
@@ -55,31 +66,25 @@ def common(
 @guarded
 def search(
     space: Annotated[
-        str | None, typer.Argument(help="Name of a space, or path to its file.", show_default=False)
+        str | None, typer.Argument(metavar="SPACE", help="Name of a space, or path to its file.", show_default=False)
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, or a path: an .npz, a .csv, a folder of images by class, a .zip of it.", show_default=False
-        ),
-    ] = None,
+    data: Data = None,
     target: Target = None,
     controller: Annotated[
-        str | None, typer.Option(help="darts, drnas, darts_pt or random.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="darts, drnas, darts_pt or random.", show_default=False)
     ] = None,
     estimator: Annotated[
-        str | None, typer.Option(help="first_order, finite_difference or unrolled.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="first_order, finite_difference or unrolled.", show_default=False)
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of the search.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the search.", show_default=False)] = None,
     seed: Seed = None,
     device: Device = None,
     threads: Threads = None,
     run: NewRun = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe as TOML to start from.", show_default=False)] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: search.lr=0.05", show_default=False),
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A recipe as TOML to start from.", show_default=False)
     ] = None,
+    settings: Annotated[list[str] | None, settings_option("search.lr=0.05")] = None,
     print_recipe: PrintRecipe = False,
     plain: Plain = False,
 ) -> None:
@@ -124,10 +129,10 @@ app.command()(report)
 @guarded
 def resume(
     run: RunName,
-    data: Annotated[
-        str | None, typer.Option(help="Where the same data are now, if they were moved.", show_default=False)
+    data: Annotated[str | None, data_option("Where the same data are now, if they were moved.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another device; not bit-exact then.", show_default=False)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Another device; not bit-exact then.", show_default=False)] = None,
     plain: Plain = False,
 ) -> None:
     """Go on with a run from its last checkpoint."""
@@ -164,6 +169,7 @@ def watch(run: RunName) -> None:
     from metanas.run import RunFolder
     from metanas.ui import can_draw, show, watch
 
+    wait_for(run)
     folder = RunFolder.open(run)
     try:
         state = watch(folder.path)
@@ -222,18 +228,20 @@ def _running(run: str, what: str) -> Path:
 @guarded
 def export(
     run: RunName,
-    to: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the files.", show_default=False)],
     format: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="json, safetensors, python (the default: these), pt2, onnx, card, svg, dot, mermaid; or all.",
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32, float16, bfloat16, or int8 (onnx).")] = "float32",
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="float32, float16, bfloat16, or int8 (onnx).")
+    ] = "float32",
     data: Annotated[
-        str | None,
-        typer.Option(help="The run's data, if they were moved: to measure a lower precision.", show_default=False),
+        str | None, data_option("The run's data, if they were moved: to measure a lower precision.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
@@ -252,10 +260,10 @@ def export(
 @app.command()
 @guarded
 def spaces(
-    name: Annotated[str | None, typer.Argument(help="A space to draw.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="SPACE", help="A space to draw.", show_default=False)] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="An option: channels=16", show_default=False),
+        typer.Option("--set", metavar="KEY=VALUE", help="An option: channels=16", show_default=False),
     ] = None,
 ) -> None:
     """List the search spaces, or draw one."""

@@ -22,13 +22,15 @@ def runs(
     ] = "",
     status: Annotated[
         str | None,
-        typer.Option(help="new, running, finished, interrupted, failed, killed, damaged.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="new, running, finished, interrupted, failed, killed, damaged.", show_default=False
+        ),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="started, name, score (the best first), time (the longest first).")
+        str, typer.Option(metavar="NAME", help="started, name, score (the best first), time (the longest first).")
     ] = "started",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.", show_default=False)] = None,
 ) -> None:
     """List the runs."""
     from rich.console import Console

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from metanas.cli.guard import guarded
+from metanas.cli.waiting import wait_for
 from metanas.errors import MetanasError, RunError
 
 
@@ -22,6 +23,8 @@ def ui(
     """Go through runs in the terminal: live, at any past step, side by side."""
     from metanas.ui import can_draw
 
+    if runs is not None and not Path(runs).is_dir():
+        wait_for(runs)
     root, run = places(runs)
     if not all(map(can_draw, (sys.stdin, sys.stdout, sys.stderr))):  # textual draws on standard error
         instead = f"metanas show {runs}" if run else "metanas runs, or metanas show RUN"

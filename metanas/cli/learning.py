@@ -8,32 +8,37 @@ from typing import Annotated, Any, Literal
 import typer
 
 from metanas.cli.guard import guarded, put, shown
-from metanas.cli.options import Device, ListRecipes, NewRun, Plain, PrintRecipe, Seed, Target, Threads
+from metanas.cli.options import (
+    Data,
+    Device,
+    ListRecipes,
+    NewRun,
+    Plain,
+    PrintRecipe,
+    RecipeName,
+    Seed,
+    Target,
+    Threads,
+    data_option,
+    settings_option,
+)
 from metanas.errors import RecipeError
 
 
 @guarded
 def tune(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe that ships (--list names them), or a .toml file.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="digits, an .npz or .csv file, a folder or .zip of images by class.", show_default=False),
-    ] = None,
+    recipe: RecipeName = None,
+    data: Data = None,
     target: Target = None,
     estimator: Annotated[
-        str | None, typer.Option(help="unrolled, conjugate_gradient, forward, ...", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="unrolled, conjugate_gradient, forward, ...", show_default=False)
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Outer steps.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Outer steps.", show_default=False)] = None,
     seed: Seed = None,
     device: Device = None,
     threads: Threads = None,
     run: NewRun = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Anything of the recipe: inner.lr=0.05", show_default=False),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("inner.lr=0.05")] = None,
     list_them: ListRecipes = False,
     print_recipe: PrintRecipe = False,
     plain: Plain = False,
@@ -73,30 +78,26 @@ def tune(
 
 @guarded
 def fewshot(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe that ships (--list names them), or a .toml file.", show_default=False)
-    ] = None,
+    recipe: RecipeName = None,
     data: Annotated[
-        str | None,
-        typer.Option(help="digits, Omniglot's .npz, an .npz, a folder or .zip of images by class.", show_default=False),
+        str | None, data_option("digits, Omniglot's .npz, an .npz, a folder or .zip of images by class.")
     ] = None,
     learner: Annotated[
         str | None,
-        typer.Option(help="prototypical, maml, fomaml, anil, meta_sgd, reptile, imaml.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="prototypical, maml, fomaml, anil, meta_sgd, reptile, imaml.", show_default=False
+        ),
     ] = None,
-    ways: Annotated[int | None, typer.Option(help="Classes of a task.", show_default=False)] = None,
-    shots: Annotated[int | None, typer.Option(help="Examples of each to learn from.", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Outer steps.", show_default=False)] = None,
+    ways: Annotated[int | None, typer.Option(metavar="N", help="Classes of a task.", show_default=False)] = None,
+    shots: Annotated[
+        int | None, typer.Option(metavar="N", help="Examples of each to learn from.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Outer steps.", show_default=False)] = None,
     seed: Seed = None,
     device: Device = None,
     threads: Threads = None,
     run: NewRun = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="PATH=VALUE", help="Anything of the recipe: episodes.tasks=8", show_default=False
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("episodes.tasks=8")] = None,
     list_them: ListRecipes = False,
     print_recipe: PrintRecipe = False,
     plain: Plain = False,

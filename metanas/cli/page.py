@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from metanas.cli.guard import guarded, put
+from metanas.cli.options import RunName
 
 
 @guarded
 def report(
-    run: Annotated[str, typer.Argument(help="Name of a run: first, or runs/first.", show_default=False)],
+    run: RunName,
     to: Annotated[
         Path | None,
-        typer.Option(help="The file, or a folder for it (default: RUN-report.html here).", show_default=False),
+        typer.Option(
+            metavar="FILE or FOLDER",
+            help="The file, or a folder for it (default: RUN-report.html here).",
+            show_default=False,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a report that is there.")] = False,
 ) -> None:

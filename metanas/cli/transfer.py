@@ -8,34 +8,27 @@ import typer
 
 from metanas.cli.guard import guarded, put, shown
 from metanas.cli.learning import view_of
-from metanas.cli.options import Device, NewRun, Plain, Seed, Target, Threads
+from metanas.cli.options import Data, Device, NewRun, Plain, Seed, Target, Threads, settings_option
 from metanas.errors import RecipeError, RunError
 
 
 @guarded
 def transfer(
     source: Annotated[str, typer.Argument(metavar="RUN", help="A finished search, or a transfer.", show_default=False)],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, or a path: an .npz, a .csv, a folder of images by class, a .zip of it.", show_default=False
-        ),
-    ] = None,
-    how: Annotated[str, typer.Option(help="finetune, frozen (a new head alone is trained) or search.")] = "finetune",
+    data: Data = None,
+    how: Annotated[
+        str, typer.Option(metavar="NAME", help="finetune, frozen (a new head alone is trained) or search.")
+    ] = "finetune",
     target: Target = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate of what is carried, at the start.", show_default=False)
+        float | None,
+        typer.Option(metavar="NUMBER", help="Learning rate of what is carried, at the start.", show_default=False),
     ] = None,
     seed: Seed = None,
     device: Device = None,
     threads: Threads = None,
     run: NewRun = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="PATH=VALUE", help="Anything of the recipe: evaluation.epochs=50", show_default=False
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, settings_option("evaluation.epochs=50")] = None,
     plain: Plain = False,
 ) -> None:
     """Carry the network of a run, with its weights, to new data, and train it there beside one from scratch."""

@@ -6,7 +6,8 @@
     1<-0            nor_conv_3x3    * skip_connect      nor_conv_3x3
 
 A star marks what differs from the first run. In the plot each run is drawn in its letter, so that no colour is needed.
-Runs that do not fit beside each other come in groups below each other.
+Runs that do not fit beside each other come in groups below each other. Of runs of different kinds (a search beside a
+tuning), only what all the kinds have is compared.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, WARN, Paper
 from metanas.ui.plot import Series, Values, finite
 from metanas.ui.points import Trained
-from metanas.ui.state import RunState, status_at, verdict
+from metanas.ui.state import RunState, status_at
 from metanas.ui.units import count, duration, loss, score
+from metanas.ui.verdict import verdict
 
 FEWEST, MOST = 2, 8  # runs side by side
 LETTERS = "abcdefgh"
@@ -36,22 +38,29 @@ LABEL, LONGEST, NARROWEST, WIDEST = 14, 30, 17, 44  # cells of the names of the 
 NAMED = 16  # cells of the name of a run in the legend of a plot
 LISTED = 80  # settings that differ, and choices, that are listed
 NOTHING = Trained("", None, {}, None, None, None, None)
-FACTS: tuple[tuple[str, Callable[[RunState], str]], ...] = (
-    ("space", lambda state: state.space or (state.tuning.network if state.tuning else None) or "-"),
-    ("data", lambda state: state.data or "-"),
-    ("controller", lambda state: state.controller or "-"),
-    ("estimator", lambda state: state.estimator or (state.tuning.method if state.tuning else None) or "-"),
-    ("seed", lambda state: "-" if state.seed is None else str(state.seed)),
-    ("search", lambda state: _far(state)),
-    ("outer loss", lambda state: _last_of(state, "outer loss")),
-    ("best value", lambda state: _last_of(state, "best value")),
-    ("test score", lambda state: score(_found(state).test_score, state.metric)),
-    ("random, mean", lambda state: score(baseline(state)[0], state.metric)),
-    ("margin", lambda state: verdict(state).partition(" against")[0].partition(" ")[2] or "-"),
-    ("test loss", lambda state: loss(_found(state).test_loss)),
-    ("parameters", lambda state: count(_found(state).parameters)),
-    ("multiply-adds", lambda state: count(_found(state).multiply_adds)),
-    ("search time", lambda state: duration(state.found_at or None)),
+KINDS = SEARCH, TRANSFER, TUNING, FEW_SHOT = ("search", "transfer", "tuning", "few-shot run")
+LEARNS = (SEARCH, TUNING, FEW_SHOT)
+Fact = tuple[str, Callable[[RunState], str], tuple[str, ...]]
+FACTS: tuple[Fact, ...] = (  # name, what a run says of it, and the kinds between which it can be compared
+    ("space", lambda state: state.space or (state.tuning.network if state.tuning else None) or "-", KINDS),
+    ("data", lambda state: state.data or "-", KINDS),
+    ("controller", lambda state: state.controller or "-", (SEARCH, TRANSFER)),
+    (
+        "estimator",
+        lambda state: state.estimator or (state.tuning.method if state.tuning else None) or "-",
+        (SEARCH, TUNING),
+    ),
+    ("seed", lambda state: "-" if state.seed is None else str(state.seed), KINDS),
+    ("search", lambda state: _far(state), LEARNS),
+    ("outer loss", lambda state: _last_of(state, "outer loss"), LEARNS),
+    ("best value", lambda state: _last_of(state, "best value"), ()),
+    ("test score", lambda state: score(_found(state).test_score, state.metric), KINDS),
+    ("random, mean", lambda state: score(baseline(state)[0], state.metric), ()),
+    ("margin", lambda state: verdict(state).partition(" against")[0].partition(" ")[2] or "-", ()),  # against another
+    ("test loss", lambda state: loss(_found(state).test_loss), KINDS),
+    ("parameters", lambda state: count(_found(state).parameters), KINDS),
+    ("multiply-adds", lambda state: count(_found(state).multiply_adds), (SEARCH, TRANSFER)),
+    ("search time", lambda state: duration(state.found_at or None), LEARNS),
 )
 
 
@@ -79,31 +88,56 @@ def comparison(states: Sequence[RunState], paper: Paper) -> list[Text]:
     data            -                    * digits
     """
     shown = list(states[:MOST])
+    kinds = {kind_of(state) for state in shown}
     facts = [("status", [status_at(state, paper.now) for state in shown])]
-    facts += [(name, [tell(state) for state in shown]) for name, tell in FACTS]
+    facts += [(name, [tell(s) for s in shown]) for name, tell, of in FACTS if len(kinds) < 2 or kinds <= {*of}]
     known = [(name, told) for name, told in facts if set(told) != {"-"}]
-    lines = [paper.rule("facts", "* differs from the first"), *_table(shown, known, paper)]
+    lines = [paper.rule("facts", "* differs from the first"), *_kinds(shown), *_table(shown, known, paper)]
     return paper.rows([*lines, *_curves(shown, paper), *_settings(shown, paper), *_derived(shown, paper)])
 
 
-def differing(recipes: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
+def kind_of(state: RunState) -> str:
+    """One of KINDS; a transfer that searches is a search.
+
+    >>> kind_of(RunState("first")), kind_of(RunState("first", how="frozen"))
+    ('search', 'transfer')
+    """
+    return FEW_SHOT if state.few_shot else TUNING if state.tuning else SEARCH if state.searches else TRANSFER
+
+
+def differing(recipes: Sequence[Mapping[str, str]], kinds: Sequence[str] | None = None) -> list[tuple[str, list[str]]]:
     """The dotted paths on which not all recipes agree, with what each holds; "-" where one does not say.
 
-    A recipe without a section at all ("", as of a run of another kind) is not compared in it.
+    A recipe without a section at all ("", as of an older version) is not compared in it.
+
+    Args:
+        recipes: flat, {dotted path: value}.
+        kinds: of the runs; a path that some kind never has is left out. None: they are all of one.
 
     >>> differing([{"seed": "0", "search.lr": "0.1"}, {"seed": "1", "search.lr": "0.1"}, {"seed": "0", "x.lr": "1"}])
     [('seed', ['0', '1', '0'])]
     >>> differing([{"search.lr": "0.1"}, {"search.budget": "4"}])
     [('search.lr', ['0.1', '-']), ('search.budget', ['-', '4'])]
+    >>> differing([{"seed": "0", "search.lr": "0.1"}, {"seed": "1", "search.budget": "4"}], ["search", "tuning"])
+    [('seed', ['0', '1'])]
     """
     rows = []
+    kinds = kinds or [""] * len(recipes)
     sections = [{path.partition(".")[0] for path in recipe} for recipe in recipes]
     for path in dict.fromkeys(path for recipe in recipes for path in recipe):
         section = path.partition(".")[0]
         told = [r.get(path, "-" if section in has else "") for r, has in zip(recipes, sections, strict=True)]
-        if len(set(told) - {""}) > 1:
+        owners = {kind for kind, recipe in zip(kinds, recipes, strict=True) if path in recipe}
+        if owners == {*kinds} and len(set(told) - {""}) > 1:
             rows.append((path, told))
     return rows
+
+
+def _kinds(states: Sequence[RunState]) -> list[Text]:
+    """A line that says where the runs are not all of one kind."""
+    kinds = list(dict.fromkeys(map(kind_of, states)))
+    words = f"the kinds differ ({', '.join(kinds)}): only what they have in common is shown"
+    return [Text(words, style=WARN)] if len(kinds) > 1 else []
 
 
 def _last_of(state: RunState, name: str) -> str:
@@ -116,7 +150,7 @@ def _found(state: RunState) -> Trained:
 
 
 def _far(state: RunState) -> str:
-    if state.how in ("finetune", "frozen"):
+    if kind_of(state) == TRANSFER:
         return "-"
     if state.tuning:
         return f"{state.tuning.last.step if state.tuning.last else 0}/{state.tuning.steps or '?'} steps"
@@ -137,20 +171,22 @@ def _losses(state: RunState) -> tuple[str, Values]:
 
 
 def _architecture(state: RunState) -> Mapping[str, Label]:
-    """What was derived: of the network that was trained, else the newest of the search."""
+    """What was derived: of the network that was trained, else the newest of the search; or what is carried over."""
     if _found(state).architecture:
         return _found(state).architecture
     if state.last and state.last.architecture:
         return state.last.architecture
-    return state.best[0].architecture if state.best else {}
+    return state.best[0].architecture if state.best else state.carried
 
 
 def _settings(states: Sequence[RunState], paper: Paper) -> list[Text]:
     """What differs in the recipes."""
-    rows = differing([state.recipe for state in states])
+    kinds = [kind_of(state) for state in states]
+    rows = differing([state.recipe for state in states], kinds)
     if not any(state.recipe for state in states):
         return []
-    note = f"{len(rows)} setting{'s' * (len(rows) != 1)} differ{'s' * (len(rows) == 1)}" if rows else "the same"
+    note = f"{len(rows)} setting{'s' * (len(rows) != 1)} differ{'s' * (len(rows) == 1)}"
+    note = note if rows else "the same" if len({*kinds}) < 2 else "the same in what they have in common"
     return [paper.rule("recipes", note), *(_table(states, rows[:LISTED], paper) if rows else [])]
 
 
@@ -205,8 +241,11 @@ def _row(name: str, told: list[str], places: range, wide: int, paper: Paper) -> 
 
 
 def _curves(states: Sequence[RunState], paper: Paper) -> list[Text]:
-    """A plot for each kind of curve that the runs have, over the longest of them."""
+    """A plot for each kind of curve that the runs have, over the longest of them; of runs of different kinds, for those
+    that two have.
+    """
     lines: list[Text] = []
+    fewest = 2 if len({kind_of(state) for state in states}) > 1 else 1
     told = [_losses(state) for state in states]
     for name in dict.fromkeys(name for name, values in told if finite(values)):
         longest = max(len(values) for kind, values in told if kind == name)
@@ -215,7 +254,8 @@ def _curves(states: Sequence[RunState], paper: Paper) -> list[Text]:
             for state, letter, colour, (kind, values) in zip(states, LETTERS, COLOURS, told, strict=False)
             if kind == name and finite(values)
         )
-        lines += [paper.rule(name), *drawn(("", loss, shown), paper.width, ROWS, paper, marks=True)]
+        if len(shown) >= fewest:
+            lines += [paper.rule(name), *drawn(("", loss, shown), paper.width, ROWS, paper, marks=True)]
     return lines
 
 

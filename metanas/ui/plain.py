@@ -25,10 +25,11 @@ from typing import TextIO, final
 from metanas.ui.few_shot import plus_minus
 from metanas.ui.fields import Record, string, whole
 from metanas.ui.follow import Follower
-from metanas.ui.state import UNDER_WAY, RunState, status_at, verdict
+from metanas.ui.state import UNDER_WAY, RunState, status_at
 from metanas.ui.text import inert
 from metanas.ui.tuning import OuterPoint, Tuning, chosen, doubts
 from metanas.ui.units import count, duration, loss, percent, score
+from metanas.ui.verdict import verdict
 
 PERIOD = 0.25  # seconds between two looks at the folder
 TOLD = 20  # lines for all outer steps of a tuning; the numbers of all of them are in the log

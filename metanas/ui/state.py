@@ -12,13 +12,12 @@ What is called a score here was called an accuracy in runs of the first version.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
-from metanas.ui.fields import Record, architecture, as_record, flattened, number, string, strings, weights, whole
+from metanas.ui.fields import Label, Record, architecture, as_record, flattened, number, string, strings, weights, whole
 from metanas.ui.points import Cell, Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
@@ -27,6 +26,7 @@ RECENT = 400  # steps kept for the curve of a run that has no epoch yet
 LOGGED = 100  # log lines kept
 QUIET = 30.0  # seconds without an event after which a run that holds no lock counts as killed
 UNDER_WAY = ("waiting", "running")
+WITHOUT = ("finetune", "frozen")  # transfers that carry a network over and search none
 BEST = 10  # evaluated architectures kept for the leaderboard
 TUNED = ("learned", "start")  # networks of a tuning: trained with the learned values, and with those at the start
 
@@ -78,6 +78,7 @@ class RunState:
     tuning: Tuning | None = None  # None: a search
     few_shot: FewShot | None = None  # its outer steps are in `tuning`
     how: str | None = None  # of a transfer: finetune, frozen, search
+    carried: Mapping[str, Label] = field(default_factory=dict)  # the architecture that a transfer without a search has
 
     @property
     def planned(self) -> tuple[str, ...]:
@@ -88,6 +89,11 @@ class RunState:
         return ("derived", *scratch, *(f"random {n + 1}" for n in range(self.random_networks or 0)))
 
     @property
+    def searches(self) -> bool:
+        """Whether an architecture is looked for."""
+        return not (self.tuning or self.few_shot or self.how in WITHOUT)
+
+    @property
     def last(self) -> EpochPoint | None:
         """The last finished epoch."""
         return self.history[-1] if self.history else None
@@ -96,8 +102,9 @@ class RunState:
 def described(state: RunState, recipe: object, space: object) -> RunState:
     """The state with what recipe.json and space.json tell (None: missing); finetune and frozen asked for no search."""
     written = as_record(recipe)
-    how = string(as_record(written.get("transfer")), "how")
-    asked = {k: v for k, v in as_record(written.get("recipe")).items() if k != "search" or how in (None, "search")}
+    transfer = as_record(written.get("transfer"))
+    how = string(transfer, "how")
+    asked = {k: v for k, v in as_record(written.get("recipe")).items() if k != "search" or how not in WITHOUT}
     search, evaluation = as_record(asked.get("search")), as_record(asked.get("evaluation"))
     data, graph = as_record(written.get("data")), as_record(space)
     listed = graph.get("choices")
@@ -122,6 +129,7 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         tuning=tuning_of(state.tuning, written),
         few_shot=few_shot_of(state.few_shot, written),
         how=how,
+        carried=architecture(transfer, "architecture") if how in WITHOUT else {},
     )
 
 
@@ -187,29 +195,6 @@ def status_at(state: RunState, now: float | None) -> str:
     age = age_at(state, now)
     gone = state.writer == "dead" or (age is not None and age >= QUIET)
     return "killed" if gone else "running"
-
-
-def verdict(state: RunState) -> str:
-    """The first network against what it must beat, in words; "" while a score is missing.
-
-    >>> tuned = RunState("first", tuning=Tuning())
-    >>> for name, share in (("learned", 0.97), ("start", 0.958)):
-    ...     tuned = fold(tuned, {"kind": "network", "network": name, "test_score": share})
-    >>> verdict(tuned)
-    'learned +1.2 points against the start values'
-    """
-    found = {net.network: net.test_score for net in state.networks}
-    first = found.pop(state.planned[0], None)
-    one = "start" if state.tuning else "scratch" if state.how else None
-    rivals = [found.get(one)] if one else list(found.values())
-    others = [score for score in rivals if score is not None]
-    if first is None or not others or not all(map(math.isfinite, (first, *others))):
-        return ""
-    margin = first - sum(others) / len(others)
-    shown = f"{100 * margin:+.1f} points" if state.metric == ACCURACY else f"{margin:+.4f}"
-    began = "its start" if state.few_shot else "the start values"
-    named = {"start": began, "scratch": "the same from scratch", None: f"the mean of {len(others)} random"}
-    return f"{state.planned[0]} {shown} against {named[one]}"
 
 
 def _begin(state: RunState, event: Record) -> RunState:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from metanas.exporters.pictures import Arrow, Group, Picture, Vertex, dot, mermaid, picture, svg
 from metanas.exporters.pictures.layout import Placed, Size, Wire, laid_out
 from metanas.exporters.pictures.picture import visible
-from metanas.exporters.pictures.svg import width_of
+from metanas.exporters.pictures.rows import ASIDE, wrapped
+from metanas.exporters.pictures.svg import FORMAT, PAGE, width_of
 from metanas.space import NEEDED, Space, chain, op
 
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -269,6 +270,74 @@ def test_lines_do_not_cross_where_they_need_not() -> None:
 def test_a_chain_is_level_and_equally_spaced() -> None:
     placed = laid_out([(20, 20), (60, 40), (20, 20)], [0, 1, 2], [Wire(0, 1), Wire(1, 2)])
     assert placed.boxes == ((10.0, 20.0), (76.0, 20.0), (142.0, 20.0)) and placed.size == (152.0, 40.0)
+
+
+# Rows
+
+
+def random_chain(seed: int, count: int = 24) -> tuple[list[Size], list[Wire], Placed]:
+    """A long chain, some arrows with labels, with a few ways around some of its boxes."""
+    rng = np.random.default_rng(seed)
+    boxes = [(float(rng.integers(30, 90)), float(rng.integers(20, 50))) for _ in range(count)]
+    ends = [(k, k + 1) for k in range(count - 1)]
+    ends += [(int(k), int(k + rng.integers(2, 9))) for k in rng.integers(count - 9, size=3)]
+    labels = [(float(rng.integers(20, 80)), 18.0) if rng.random() < 0.4 else (0.0, 0.0) for _ in ends]
+    wires = [Wire(a, b, label) for (a, b), label in zip(ends, labels, strict=True)]
+    return boxes, wires, laid_out(boxes, list(range(count)), wires)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_are_narrow_and_nothing_lies_on_anything(seed: int) -> None:
+    """A line is level but between layers, where it meets nothing, and where it turns, beside the rows."""
+    boxes, wires, whole = random_chain(seed)
+    placed = wrapped(whole, boxes, [wire.label for wire in wires], 500.0)
+    assert whole.size[0] > 1000 and placed.size[0] <= 500.0
+    own = [rect(at, size) for at, size in zip(placed.boxes, boxes, strict=True)]
+    labels = [rect(at, wire.label) for at, wire in zip(placed.labels, wires, strict=True) if wire.label[0]]
+    every = [*own, *labels]
+    assert all(apart(a, b) for a, b in itertools.combinations(every, 2))
+    assert all(ASIDE - SLACK <= r[0] and r[2] <= 500 - ASIDE + SLACK and -SLACK <= r[1] for r in every)
+    assert all(r[3] <= placed.size[1] + SLACK for r in every)
+    label_of = iter(labels)
+    for wire, way in zip(wires, placed.ways, strict=True):
+        mine = [own[wire.source], own[wire.target], *([next(label_of)] if wire.label[0] else [])]
+        others = [r for r in every if r not in mine]
+        assert all(abs(way[end][0] - r[side]) < 1e-6 for end, r, side in ((0, mine[0], 2), (-1, mine[1], 0)))
+        for a, b in itertools.pairwise(way):
+            low, high = sorted((a[0], b[0]))
+            near = others if a[1] == b[1] else every
+            up, down = sorted((a[1], b[1]))
+            assert all(r[2] <= low + 1e-6 or high <= r[0] + 1e-6 or r[3] < up or down < r[1] for r in near)
+
+
+def test_turns_do_not_cross() -> None:
+    """Of lines that are cut at one place, the lowest turns first, goes back highest, and comes in lowest."""
+    nodes = [(40.0, 30.0)] * 12
+    wires = [*(Wire(k, k + 1) for k in range(11)), Wire(4, 8), Wire(3, 9)]
+    placed = wrapped(laid_out(nodes, list(range(12)), wires), nodes, [(0.0, 0.0)] * len(wires), 500.0)
+    turns = [[(a, b) for a, b in itertools.pairwise(way) if a[0] == b[0] and a != b] for way in placed.ways]
+    turns = [found for found in turns if found]
+    assert len(turns) == 3 and all(len(pair) == 2 for pair in turns)
+    for (right, left), (other_right, other_left) in itertools.combinations(turns, 2):
+        assert (right[0][1] < other_right[0][1]) == (right[1][1] > other_right[1][1]), "nested at the right"
+        assert (left[0][1] < other_left[0][1]) == (left[1][1] > other_left[1][1]), "nested at the left"
+
+
+def test_what_cannot_be_cut_stays_in_one_row() -> None:
+    boxes = [(40.0, 20.0)] * 2
+    placed = laid_out(boxes, [0, 1], [Wire(0, 1, (60.0, 18.0))] * 5)
+    assert wrapped(placed, boxes, [(60.0, 18.0)] * 5, 150.0) is placed, "five lines are too many to be cut"
+    assert wrapped(placed, boxes, [(60.0, 18.0)] * 5, 1000.0) is placed
+
+
+def test_a_long_network_fits_a_page(problems: ModuleType) -> None:
+    """conv4 with eight blocks was 1604 wide and 195 high; what fits a page is drawn as before."""
+    conv4 = problems.shipped("conv4")
+    for depth, one_row in ((4, True), (8, False), (16, False)):
+        space = conv4.space(width=8, depth=depth, search=True)
+        text = svg(picture(space, space.sample(np.random.default_rng(1))))
+        _, _, wide, tall = map(float, ElementTree.fromstring(text).attrib["viewBox"].split())
+        assert wide <= PAGE and (one_row or wide <= FORMAT * tall), depth
 
 
 def test_no_boxes_at_all() -> None:

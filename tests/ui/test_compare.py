@@ -54,10 +54,26 @@ def test_it_fits_every_width_and_ascii(width: int, states: Any) -> None:
         assert all(line.cell_len <= width and line.plain.isascii() and line.plain.isprintable() for line in shown)
 
 
-def test_a_run_that_is_alone_in_its_kind_is_no_difference(states: Any) -> None:
-    shown = "\n".join(line.plain for line in comparison([states["first"], states["tuning"]], Paper(width=120)))
-    assert "search.epochs" not in shown and "outer.steps" not in shown, "each has a section of its own"
-    assert "── recipes" in shown and "evaluation.epochs" in shown
+def test_of_runs_of_different_kinds_only_what_all_have_is_compared(states: Any) -> None:
+    lines = [line.plain.rstrip() for line in comparison([states["first"], states["tuning"]], Paper(width=96))]
+    assert lines[1] == "the kinds differ (search, tuning): only what they have in common is shown"
+    assert [line.partition("  ")[0] for line in lines[3:]] == [
+        "status", "space", "data", "estimator", "seed", "search", "outer loss", "test score", "test loss",
+        "parameters", "search time", f"── recipes {'─' * 64} 1 setting differs ──", "", "device",
+    ]  # fmt: skip
+    assert "the kinds differ" not in "".join(line.plain for line in comparison([states["first"]] * 2, Paper()))
+    three = [line.plain for line in comparison([states["first"], states["short"], states["tuning"]], Paper(width=96))]
+    assert [line[:24] for line in three if "loss by" in line] == ["── outer loss by epoch ─"], "that two have"
+
+
+def test_a_transfer_beside_its_search_has_no_search_to_compare(states: Any, documents: tuple[Any, Any]) -> None:
+    recipe, space = documents
+    moved = described(RunState("moved"), {**recipe, "transfer": {"how": "frozen"}}, space)
+    lines = [line.plain.rstrip() for line in comparison([states["first"], moved], Paper(width=96))]
+    names = [line.partition("  ")[0] for line in lines]
+    assert lines[1].startswith("the kinds differ (search, transfer)") and "controller" in names
+    assert not {"search", "outer loss", "random, mean", "search time", "search.epochs"} & {*names}
+    assert next(line for line in lines if "── recipes" in line).endswith(" the same in what they have in common ──")
 
 
 def test_runs_without_a_choice_in_common_say_so() -> None:

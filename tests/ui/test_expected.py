@@ -24,7 +24,7 @@ WIDTHS = (80, 120, 200)
 EVIL = "x[/b]\x1b[2J\u202e\n"  # markup, an escape sequence, a mark that turns the reading direction, a new line
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHAINED = ("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
-RUNS = ("search", "training", "value", "darts", "tuning", "fewshot", "empty", "one-step", "nan", "hostile")
+RUNS = ("search", "training", "value", "darts", "transfer", "tuning", "fewshot", "empty", "one-step", "nan", "hostile")
 Event = dict[str, Any]
 States = Mapping[str, RunState]
 
@@ -102,6 +102,18 @@ def two_cells() -> tuple[Event, list[Event]]:
     return {"name": "darts", "graph": {"nodes": cells}, "choices": choices}, events
 
 
+def transfer() -> RunState:
+    """A network that was fine-tuned on other data, beside the same from scratch."""
+    space, events = two_cells()
+    labels = events[-1]["architecture"]
+    transfer = {"how": "finetune", "rate": 0.1, "architecture": labels, "weights": "5f1d"}
+    recipe = {"data": {"name": "letters"}, "transfer": transfer, "recipe": {"search": {"controller": "drnas"}}}
+    told: list[Event] = [{"kind": "begin", "host": "bench", "pid": 7}]
+    told += [{"kind": "train", "network": "derived", "epoch": 2, "epochs": 2, "loss": 0.5, "score": 0.75}]
+    told += [trained("derived", 0.75, labels), trained("scratch", 0.8125, labels, test_loss=0.5)]
+    return folded("moved", timed([*told, {"kind": "end", "status": "finished"}]), recipe, space)
+
+
 def few_shot() -> RunState:
     asked = {"learner": {"name": "maml"}, "network": {"name": "conv4"}, "structure": {"mode": "fixed"},
              "episodes": {"ways": 5, "shots": 1, "queries": 5, "tasks": 8}, "outer": {"steps": 6},
@@ -166,6 +178,7 @@ def states(
         "training": folded("first", events[:997], recipe, with_graph),
         "value": by_value(),
         "darts": folded("collapsing", timed(collapsing), {"recipe": {"search": {"batch_size": 64}}}, cells),
+        "transfer": transfer(),
         "tuning": folded("second", tuning_events, tuning_recipe),
         "fewshot": few_shot(),
         "empty": RunState("empty"),

@@ -21,7 +21,8 @@ from metanas.ui.plain import PlainView, lines
 from metanas.ui.progress import phase
 from metanas.ui.report import table
 from metanas.ui.screen import sheet
-from metanas.ui.state import RunState, concluded, described, fold, verdict
+from metanas.ui.state import RunState, concluded, described, fold
+from metanas.ui.verdict import verdict
 
 BEGAN = 1_760_000_000.0
 RECIPE: dict[str, Any] = {

@@ -9,6 +9,7 @@ import pytest
 from rich.text import Text
 
 from metanas.ui import panels
+from metanas.ui.app.tabs import tabs_of
 from metanas.ui.paper import Paper, shade
 from metanas.ui.state import RunState, described, fold
 
@@ -251,11 +252,29 @@ def test_timeline_narrow_and_low(early: RunState) -> None:
     )
 
 
+def test_a_transfer_without_a_search_shows_what_it_carries(documents: tuple[Any, Any]) -> None:
+    """From its first moment; once it is trained, what was."""
+    edge = {"source": "0", "content": {"choice": "1<-0", "contents": []}}
+    space = {"name": "tiny", "graph": {"nodes": [{"name": "1", "edges": [edge]}]}}
+    recipe = {**documents[0], "transfer": {"how": "frozen", "architecture": {"1<-0": "conv"}}}
+    state = described(RunState("moved"), recipe, space)
+    assert [line.plain for line in panels.cell(state, Paper(width=40))] == [
+        "── cell ───────────── as carried over ──", "0", "└──▶1   conv",
+    ]  # fmt: skip
+    board = [line.plain.rstrip() for line in panels.leaderboard(state, Paper(width=40))]
+    assert board[1:] == ["rank      test  network     architecture", "   1         -  derived     1<-0: conv"]
+    state = fold(state, {"kind": "network", "network": "derived", "architecture": {"1<-0": "conv"}, "test_score": 0.5})
+    state = fold(state, {"kind": "network", "network": "scratch", "architecture": {"1<-0": "conv"}, "test_score": 0.25})
+    board = [line.plain.rstrip() for line in panels.leaderboard(state, Paper(width=40))]
+    assert board[2:] == ["   1     50.0%★ derived     1<-0: conv", "┄┄┄┄     25.0%   the same from scratch"]
+    assert "timeline" not in [tab.title for tab in tabs_of(state)] and not state.searches
+
+
 def test_networks_while_they_train(training: RunState) -> None:
     assert (
         text(panels.networks(training, Paper(width=96)))
         == r"""
-── trained from scratch ──────────────────── derived +1.3 points against the mean of 1 random ──
+── trained from scratch ──────────────────────────────── derived +1.3 points against random 1 ──
 network       test accuracy  test loss  parameters  multiply-adds  architecture
 derived              98.4%★     0.0600       73.4k          2.31M  |nor_conv_3x3~0|+|nor_conv_1…
 random 1             97.1%      0.1000       64.4k          2.00M  |nor_conv_3x3~0|+|nor_conv_3…

@@ -190,7 +190,7 @@ def test_scores_of_another_metric_are_numbers() -> None:
     state = folded(events, described(RunState("first"), recipe, None))
     text = "\n".join(line.plain for line in sheet(state, Paper(width=120, ascii_only=True)))
     assert "%" not in text and "\x1b" not in text
-    for words in ("0.6250", "0.7500", "training R2[b]^[ -0.5000", "derived +0.2500 against the mean of 1 random"):
+    for words in ("0.6250", "0.7500", "training R2[b]^[ -0.5000", "derived +0.2500 against random 2"):
         assert words in text, words
     assert lines(events[3], state)[0].startswith("derived: test R2[b]^[ 0.7500, test loss -")
 

@@ -14,8 +14,9 @@ import pytest
 
 from metanas.ui.follow import Follower, read
 from metanas.ui.progress import phase
-from metanas.ui.state import RunState, concluded, described, fold, verdict
+from metanas.ui.state import RunState, concluded, described, fold
 from metanas.ui.tuning import BEST, KEPT, NAMED, TRIED, Tuning, doubts
+from metanas.ui.verdict import verdict
 
 AFTER_TRIALS = 22  # events
 

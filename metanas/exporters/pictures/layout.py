@@ -39,7 +39,8 @@ class Wire:
 class Placed:
     """A layout: the middle of every box, of the label of every wire, and the way of every wire.
 
-    A way is a list of points, two for each layer: where the line comes in and where it goes out, level in between.
+    A way is a list of points, two for each layer: where the line comes in and where it goes out, level in between. Cut
+    into rows (`rows.wrapped`), it also has the points where the line turns, straight above each other.
     """
 
     size: Size

@@ -6,15 +6,17 @@ Text is in whatever sans-serif font there is; widths are those of Helvetica and 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from metanas.exporters.pictures.layout import Placed, Point, Wire, laid_out
+from metanas.exporters.pictures.layout import Placed, Point, Size, Wire, laid_out
 from metanas.exporters.pictures.palette import FAINT, TEXT, colour_of
 from metanas.exporters.pictures.picture import Arrow, Group, Picture, Vertex
+from metanas.exporters.pictures.rows import TURN, wrapped
 
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 BIG, SMALL, HEADING = 12.0, 10.5, 13.0  # sizes of text: in boxes, on arrows, over groups
@@ -23,6 +25,8 @@ PADDING, PILL = (10.0, 6.0), (7.0, 3.5)  # around text: in boxes, on arrows
 MARGIN, HEAD = 16.0, 7.0  # around the picture; length of an arrow's head
 NARROWEST = 30.0  # a box
 PAGE = 960.0  # cells stand side by side as far as this goes, or as the network does
+ROWS = (PAGE, 800.0, 680.0, 580.0, 500.0)  # widths for a group that is wider: the first that gives FORMAT or less
+FORMAT = 1.5  # width to height of a page
 APART = (48.0, 28.0)  # between groups
 
 WIDTHS = {
@@ -47,17 +51,13 @@ def svg(picture: Picture) -> str:
     >>> text.splitlines()[1], text.count("<rect")
     ('<title>one &lt;box&gt;</title>', 2)
     """
-    rows: list[str] = []
-    x, y, high, width = MARGIN, MARGIN, 0.0, 0.0
-    panels = [_panel(picture, group) for group in picture.groups]
-    limit = max([PAGE, *(panel.width for panel in panels)])
-    for k, panel in enumerate(panels):
-        if k and (k == 1 or x + panel.width > MARGIN + limit):  # the network has a row of its own
-            x, y, high = MARGIN, y + high + APART[1], 0.0
-        rows += [f'<g transform="translate({_n(x)} {_n(y)})">', *panel.rows, "</g>"]
-        x, high, width = x + panel.width + APART[0], max(high, panel.height), max(width, x - MARGIN + panel.width)
-    y += high
-    size = f"{_n(width + 2 * MARGIN)} {_n(y + MARGIN)}"
+    parts = [_part(picture, group) for group in picture.groups]
+    page = _page(parts, math.inf)
+    for width in ROWS if any(part.placed.size[0] + 2 * MARGIN > PAGE for part in parts) else ():
+        page = _page(parts, width)
+        if page.width <= FORMAT * page.height:
+            break
+    size = f"{_n(page.width)} {_n(page.height)}"
     wide, tall = size.split()
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{wide}" height="{tall}" role="img"'
@@ -65,7 +65,7 @@ def svg(picture: Picture) -> str:
         f"<title>{_escaped(picture.title)}</title>",
         f"<desc>{_escaped(picture.description)}</desc>",
         f'<rect width="{wide}" height="{tall}" fill="#ffffff"/>',
-        *rows,
+        *page.rows,
         "</svg>",
         "",
     ])  # fmt: skip
@@ -82,42 +82,65 @@ def width_of(text: str, size: float, *, bold: bool = False) -> float:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A group: its boxes and arrows with their sizes, and where they are as long as nothing is cut."""
+
+    group: Group
+    nodes: Sequence[Vertex]
+    edges: Sequence[Arrow]
+    boxes: Sequence[Size]
+    labels: Sequence[Size]
+    placed: Placed
+
+
+@dataclass(frozen=True)
 class Panel:
-    """A group as it is drawn, from its own top left corner."""
+    """A group, or all of them, as it is drawn, from its own top left corner."""
 
     rows: tuple[str, ...]
     width: float
     height: float
 
 
-def _panel(picture: Picture, group: Group) -> Panel:
+def _page(parts: Sequence[Part], width: float) -> Panel:
+    """All groups, in rows of this width as far as they can be cut, and cells beside each other as far as that goes."""
+    rows: list[str] = []
+    x, y, high, wide = MARGIN, MARGIN, 0.0, 0.0
+    panels = [_panel(part, width - 2 * MARGIN) for part in parts]
+    limit = max([min(width, PAGE), *(panel.width for panel in panels)])
+    for k, panel in enumerate(panels):
+        if k and (k == 1 or x + panel.width > MARGIN + limit):  # the network has a row of its own
+            x, y, high = MARGIN, y + high + APART[1], 0.0
+        rows += [f'<g transform="translate({_n(x)} {_n(y)})">', *panel.rows, "</g>"]
+        x, high, wide = x + panel.width + APART[0], max(high, panel.height), max(wide, x - MARGIN + panel.width)
+    return Panel(tuple(rows), wide + 2 * MARGIN, y + high + MARGIN)
+
+
+def _panel(part: Part, width: float) -> Panel:
+    placed = wrapped(part.placed, part.boxes, part.labels, width)
+    title, top = HEADING * 0.8, HEADING * LINE + 10
+    heading = _text(part.group.title, 0, title, HEADING, anchor="start", weight="bold")
+    drawn = [f'<g transform="translate(0 {_n(top)})">', *_drawn(part.nodes, part.edges, placed), "</g>"]
+    wide = max(placed.size[0], width_of(part.group.title, HEADING, bold=True))
+    return Panel((heading, *drawn), wide, top + placed.size[1])
+
+
+def _part(picture: Picture, group: Group) -> Part:
     nodes = [vertex for vertex in picture.nodes if vertex.group == group.id]
     known = {vertex.id: k for k, vertex in enumerate(nodes)}
     edges = [arrow for arrow in picture.edges if arrow.source in known and arrow.target in known]
-    placed = _placed(nodes, known, edges)
-    title, top = HEADING * 0.8, HEADING * LINE + 10
-    heading = _text(group.title, 0, title, HEADING, anchor="start", weight="bold")
-    drawn = [f'<g transform="translate(0 {_n(top)})">', *_drawn(nodes, edges, placed), "</g>"]
-    width = max(placed.size[0], width_of(group.title, HEADING, bold=True))
-    return Panel((heading, *drawn), width, top + placed.size[1])
-
-
-def _placed(nodes: Sequence[Vertex], known: dict[str, int], edges: Sequence[Arrow]) -> Placed:
     boxes = []
     for vertex in nodes:
         rows = [_plain(row) for row in vertex.label.split("\n")]
         wide = max(width_of(row, BIG if k == 0 else SMALL) for k, row in enumerate(rows))
         high = BIG * LINE + SMALL * LINE * (len(rows) - 1)
         boxes.append((max(NARROWEST, wide + 2 * PADDING[0]), high + 2 * PADDING[1]))
-    wires = [
-        Wire(
-            known[arrow.source],
-            known[arrow.target],
-            (width_of(arrow.label, SMALL) + 2 * PILL[0], SMALL * LINE + 2 * PILL[1]) if arrow.label else (0.0, 0.0),
-        )
+    labels = [
+        (width_of(arrow.label, SMALL) + 2 * PILL[0], SMALL * LINE + 2 * PILL[1]) if arrow.label else (0.0, 0.0)
         for arrow in edges
     ]
-    return laid_out(boxes, [vertex.rank for vertex in nodes], wires)
+    wires = [Wire(known[a.source], known[a.target], label) for a, label in zip(edges, labels, strict=True)]
+    return Part(group, nodes, edges, boxes, labels, laid_out(boxes, [vertex.rank for vertex in nodes], wires))
 
 
 def _drawn(nodes: Sequence[Vertex], edges: Sequence[Arrow], placed: Placed) -> Iterator[str]:
@@ -131,16 +154,19 @@ def _drawn(nodes: Sequence[Vertex], edges: Sequence[Arrow], placed: Placed) -> I
 
 
 def _line(arrow: Arrow, way: Sequence[Point]) -> Iterator[str]:
-    """A smooth line along the points, level at every layer, with a head."""
+    """A smooth line along the points, level at every layer, with a head; where it turns back, it swings out."""
     (x, y), colour = way[-1], colour_of(arrow.kind).line
     points = [*way[:-1], (x - HEAD + 1, y)]
     path = [f"M{_n(points[0][0])} {_n(points[0][1])}"]
-    for k, ((ax, ay), (bx, by)) in enumerate(itertools.pairwise(points)):
-        if k % 2 == 0 or ay == by:
+    ahead = 1.0
+    for (ax, ay), (bx, by) in itertools.pairwise(points):
+        if ay == by:
+            ahead = math.copysign(1.0, bx - ax)
             path.append(f"L{_n(bx)} {_n(by)}")
-        else:
-            half = (bx - ax) / 2
-            path.append(f"C{_n(ax + half)} {_n(ay)} {_n(bx - half)} {_n(by)} {_n(bx)} {_n(by)}")
+            continue
+        turn = ahead * min(TURN, abs(by - ay) / 2)
+        out, into = (ax + turn, bx + turn) if ax == bx else ((ax + bx) / 2, (ax + bx) / 2)
+        path.append(f"C{_n(out)} {_n(ay)} {_n(into)} {_n(by)} {_n(bx)} {_n(by)}")
     dotted = ' stroke-dasharray="2 4"' if arrow.kind == "none" else ""
     yield f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.4"{dotted}/>'
     corners = ((x, y), (x - HEAD, y - HEAD / 2), (x - HEAD, y + HEAD / 2))

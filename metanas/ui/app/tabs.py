@@ -41,8 +41,13 @@ def _always(state: RunState) -> bool:
     return True
 
 
-def _searches(state: RunState) -> bool:
+def _derives(state: RunState) -> bool:
+    """A search, or a transfer of what one found."""
     return state.tuning is None and state.few_shot is None
+
+
+def _searches(state: RunState) -> bool:
+    return state.searches
 
 
 def _tunes(state: RunState) -> bool:
@@ -62,14 +67,14 @@ TABS = (
     Tab("episodes", panels.episodes, _few_shot),
     Tab("curves", panels.curves, _always),
     Tab("structure", _whole(panels.structure), _searches),
-    Tab("cell", _whole(panels.cell), _searches),
+    Tab("cell", _whole(panels.cell), _derives),
     Tab("timeline", _long(panels.timeline, lambda state: len(state.history)), _searches),
     Tab("health", _whole(panels.health), _searches),
     Tab("learned", _whole(panels.learned), _tunes),
     Tab("trials", _whole(panels.trials), _tries),
     Tab("networks", _whole(panels.networks), lambda state: state.few_shot is None),
-    Tab("leaderboard", _whole(panels.leaderboard), _searches),
-    Tab("pareto", _whole(panels.pareto), _searches),
+    Tab("leaderboard", _whole(panels.leaderboard), _derives),
+    Tab("pareto", _whole(panels.pareto), _derives),
     Tab("hypergradient", _whole(panels.hypergradient), _always),
     Tab("resources", _whole(panels.resources), _always),
     Tab("log", _long(panels.log, lambda state: len(state.log)), _always),

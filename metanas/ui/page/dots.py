@@ -23,11 +23,12 @@ WANTED = 5  # ticks that have room for their number
 
 @dataclass(frozen=True)
 class Dot:
-    """A network and its value; `first`: the one that was found."""
+    """A network and its value; `first`: the one that was found; `rival`: it is among those that one must beat."""
 
     name: str
     value: float | None
     first: bool = False
+    rival: bool = True
 
 
 def dot_plot(title: str, dots: Sequence[Dot], show: Callable[[float | None], str], named: str = "mean") -> str:
@@ -80,8 +81,8 @@ def _axis(title: str, across: Scale, base: int, show: Callable[[float | None], s
 def _mean(
     dots: Sequence[Dot], across: Scale, base: int, show: Callable[[float | None], str], named: str
 ) -> Iterator[str]:
-    rivals = [dot.value for dot in dots if not dot.first and dot.value is not None]
-    if not rivals or len(rivals) == len(dots):
+    rivals = [dot.value for dot in dots if dot.rival and not dot.first and dot.value is not None]
+    if not rivals or not any(dot.first for dot in dots):
         return
     mean = sum(rivals) / len(rivals)
     x = _x(across.share(mean))

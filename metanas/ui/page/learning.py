@@ -12,9 +12,10 @@ from metanas.ui.page.chart import Chart, Curve, figures
 from metanas.ui.page.markup import safe, section, table, tag
 from metanas.ui.panels.header import spaced
 from metanas.ui.panels.timeline import label_text
-from metanas.ui.state import RunState, verdict
+from metanas.ui.state import RunState
 from metanas.ui.tuning import OuterPoint, Tuning, chosen, counted, doubts
 from metanas.ui.units import loss, percent
+from metanas.ui.verdict import verdict
 
 MEASURES = ("norm", "stationarity", "residual", "curvature")
 LOGARITHMIC = ("norm", "stationarity", "residual")

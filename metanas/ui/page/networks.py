@@ -1,25 +1,31 @@
-"""What was found beside what it must beat: dots for the test scores and the sizes, and a table of all numbers."""
+"""What was found beside what it must beat: dots for the test scores and the sizes, and a table of all numbers.
+
+Of a few-shot run, what it learned beside its start; what their tests give is told by the episodes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from metanas.ui.page.dots import Dot, dot_plot
 from metanas.ui.page.markup import safe, section, table, tag
-from metanas.ui.page.scales import span
+from metanas.ui.page.scales import drawable, span
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.points import Trained, Training, ValuePoint
-from metanas.ui.state import RunState, verdict
+from metanas.ui.state import RunState
 from metanas.ui.units import count, duration, loss, score
+from metanas.ui.verdict import called, rivals, verdict
 
 MOST = 200  # rows of the table
+UNTOLD = ("-", tag("code", ""))  # what a network that does not say has in a column
 
 
 def networks(state: RunState) -> str:
     """The section; before anything was trained from scratch, the best architectures that were evaluated."""
     if not state.networks and not state.training:
         return ""
-    title = "trained" if state.how else "trained from scratch"
+    title = "networks" if state.few_shot else "trained" if state.how else "trained from scratch"
     return section(title, _plots(state), _table(state), _under_way(state), note=verdict(state))
 
 
@@ -34,32 +40,32 @@ def evaluated(state: RunState) -> str:
 
 
 def _plots(state: RunState) -> str:
-    first = state.planned[0]
-    named = "start" if state.tuning else "mean of the others"
-    scores = [Dot(net.network, net.test_score, net.network == first) for net in state.networks]
-    plots = [dot_plot(f"test {state.metric}", scores, partial(score, metric=state.metric), named)]
-    sizes = {net.parameters for net in state.networks}
-    if len(sizes) > 1:
-        dots = [Dot(net.network, net.parameters, net.network == first) for net in state.networks]
-        plots.append(dot_plot("parameters", dots, _size, named))
+    show = partial(score, metric=state.metric)
+    plots = [_dots(state, f"test {state.metric}", [net.test_score for net in state.networks], show)]
+    sizes = [net.parameters for net in state.networks]
+    if len({*sizes}) > 1:
+        plots.append(_dots(state, "parameters", sizes, _size))
     shown = [plot for plot in plots if plot]
     return tag("div", *shown, cls="figures") if shown else ""
 
 
+def _dots(state: RunState, title: str, values: Sequence[float | None], show: Callable[[float | None], str]) -> str:
+    """One value of every network, and a line at what the first must beat."""
+    beaten = {net.network for net in rivals(state)}
+    pairs = list(zip(state.networks, values, strict=True))
+    dots = [Dot(net.network, x, net.network == state.planned[0], net.network in beaten) for net, x in pairs]
+    named = called(state, [net for net, x in pairs if net.network in beaten and drawable(x)])
+    return dot_plot(title, dots, show, named.removeprefix("the "))
+
+
 def _table(state: RunState) -> str:
-    rows: list[tuple[str, ...]] = [_result(net, state) for net in state.networks]
-    heads: tuple[str, ...] = (
-        "network",
-        f"test {safe(state.metric)}",
-        "test loss",
-        "parameters",
-        "multiply-adds",
-        "time",
-        "architecture",
-    )
-    if not any(_architecture(net) for net in state.networks):
-        heads, rows = heads[:-1], [row[:-1] for row in rows]
-    return table(heads, rows[:MOST], range(1, 6))
+    """The columns of which some network tells."""
+    test = f"test {safe(state.metric)}"
+    heads = ("network", test, "test loss", "parameters", "multiply-adds", "time", "architecture")
+    rows = [_result(net, state) for net in state.networks]
+    told = [k for k in range(len(heads)) if k < 2 or any(row[k] not in UNTOLD for row in rows)]
+    shown = [[row[k] for k in told] for row in rows[:MOST]]
+    return table([heads[k] for k in told], shown, [place for place, k in enumerate(told) if 1 <= k <= 5])
 
 
 def _under_way(state: RunState) -> str:

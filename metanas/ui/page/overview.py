@@ -10,8 +10,9 @@ from metanas.ui.fields import Record, as_record, string
 from metanas.ui.page.markup import facts, safe, tag
 from metanas.ui.panels.header import STATUSES, spaced
 from metanas.ui.progress import phase
-from metanas.ui.state import UNDER_WAY, RunState, age_at, status_at, verdict
+from metanas.ui.state import UNDER_WAY, RunState, age_at, status_at
 from metanas.ui.units import count, duration, loss, percent, score
+from metanas.ui.verdict import verdict
 
 TONES = {"finished": "good", "failed": "bad", "killed": "bad", "interrupted": "warn", "damaged": "bad"}
 

@@ -40,7 +40,9 @@ class Words:
 
 
 def structure(state: RunState) -> str:
-    """The section; of a controller that needs only values, the architecture that is the best so far."""
+    """The section; of a controller that needs only values, the architecture that is the best so far; of a transfer
+    without a search, the one that is carried over.
+    """
     last = state.last
     if last is None:
         return _evaluated(state)
@@ -206,9 +208,11 @@ def _replay(groups: Sequence[Group], points: Sequence[EpochPoint], keyed: bool) 
 
 
 def _evaluated(state: RunState) -> str:
-    if not state.best or not state.best[0].architecture:
-        return ""
-    best = state.best[0]
-    rows = [[tag("b", safe(name)), safe(label_text(label))] for name, label in best.architecture.items()]
-    key = tag("p", tag("code", safe(best.key)), cls="key") if best.key else ""
-    return section("structure", table(("choice", "taken"), rows[:ROWS]), key, note=f"value {loss(best.value)}")
+    first = next((net for net in state.networks if net.network == state.planned[0]), None)
+    best = state.best[0] if state.best else None
+    found = best.architecture if best else first.architecture if first else state.carried
+    key = best.key if best else first.key if first else None
+    note = f"value {loss(best.value)}" if best else "as trained" if state.searches else "as carried over"
+    rows = [[tag("b", safe(name)), safe(label_text(label))] for name, label in found.items()]
+    foot = tag("p", tag("code", safe(key)), cls="key") if key and rows else ""
+    return section("structure", table(("choice", "taken"), rows[:ROWS]), foot, note=note)

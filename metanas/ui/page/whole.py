@@ -26,7 +26,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 Part = Callable[[RunState], str]
 SEARCH: tuple[Part, ...] = (curves, structure, timeline, networks, evaluated, hypergradient, log)
 TUNING: tuple[Part, ...] = (curves, learned, hypergradient, trials, networks, log)
-FEW_SHOT: tuple[Part, ...] = (episodes, curves, learned, hypergradient, trials, log)
+FEW_SHOT: tuple[Part, ...] = (episodes, curves, learned, hypergradient, trials, networks, log)
 
 
 def page(state: RunState, recipe: Record, now: float | None = None) -> str:

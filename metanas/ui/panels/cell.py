@@ -71,12 +71,14 @@ def cell(state: RunState, paper: Paper) -> list[Text]:
 
 
 def _of(state: RunState) -> tuple[Shown, Shown, str]:
-    """The architecture, the one before it, and when it was derived."""
+    """The architecture, the one before it, and when it was derived; of a transfer without a search, what it carries."""
     last = state.last
     final = next((net for net in state.networks if net.network == state.planned[0] and net.architecture), None)
+    if last is None and state.best:
+        return state.best[0].architecture, {}, f"best of {state.values[-1].step} evaluated"
     if last is None:
-        best = state.best[0] if state.best else None
-        return (best.architecture, {}, f"best of {state.values[-1].step} evaluated") if best else ({}, {}, "")
+        found = final.architecture if final else state.carried
+        return found, {}, "as trained" if state.searches else "as carried over"
     if final is not None and final.architecture != last.architecture and last.architecture:
         return final.architecture, last.architecture, "as trained"  # refined after the search
     return last.architecture, last.before, f"epoch {last.epoch}"

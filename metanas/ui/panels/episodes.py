@@ -17,8 +17,9 @@ from metanas.ui.panels.curves import AXIS, HIGHEST, NARROW, NATURAL, drawn
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, INNER, OUTER, Paper
 from metanas.ui.plot import Series, Values, finite, sparkline
-from metanas.ui.state import RunState, verdict
+from metanas.ui.state import RunState
 from metanas.ui.units import percent
+from metanas.ui.verdict import verdict
 
 NAME, SCORE = 20, 16  # cells of what was measured, and of the score with its interval
 FEWEST = 5  # rows of a plot that are worth their place

@@ -6,7 +6,8 @@
        2     95.6%         -  -           random 2    |avg_pool_3x3~0|+...
        3         -     93.1%  epoch 5     -           |skip_connect~0|+...
 
-Of a controller that mixes, the column in the middle is the score of a derived architecture with the weights of the
+A transfer without a search has one line, and in place of the mean the same network from scratch. Of a controller that
+mixes, the column in the middle is the score of a derived architecture with the weights of the
 supernet, which says less than a training from scratch; of one that needs only values, it is what is maximised. What was
 tested comes first.
 """
@@ -24,6 +25,7 @@ from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, OUTER, Paper
 from metanas.ui.state import BEST, RunState
 from metanas.ui.units import loss, score
+from metanas.ui.verdict import called, rivals
 
 RANDOM = "random "  # what the names of the networks of the baseline begin with
 SCORE, SEEN, NAME = 8, 10, 10  # cells of a column
@@ -60,24 +62,18 @@ def leaderboard(state: RunState, paper: Paper) -> list[Text]:
     entries = ranked(state)
     if not entries:
         return []
-    show: Callable[[float | None], str] = partial(score, metric=state.metric) if state.history else loss
-    if state.values and state.history:  # a refinement: its values are its own
-        show = loss
-    seen = f"{state.values[-1].step} evaluated" if state.values else f"{_derived_count(state)} derived"
-    column = "supernet" if show is not loss else "value"
-    head = f"rank  {'test':>{SCORE}}  {column:>{SCORE}}  {'seen':<{SEEN}}  {'network':<{NAME}}  architecture"
-    lines = [paper.rule("leaderboard", seen), Text(head, style=DIM)]
-    mean, count = baseline(state)
+    lines = [paper.rule("leaderboard", _note(state)), _head(state)]
+    rival, words = _rival(state)
     tests = [entry.test for entry in entries if entry.test is not None and entry.test == entry.test]
-    best = max(tests, default=None)
-    marked = mean is None
+    best = max(tests if state.searches or rival is None else [*tests, rival], default=None)
+    marked = rival is None
     for rank, entry in enumerate(entries, start=1):
-        if not marked and mean is not None and (entry.test is None or not entry.test >= mean):
-            lines.append(_mean(mean, count, state, paper))
+        if not marked and rival is not None and (entry.test is None or not entry.test >= rival):
+            lines.append(_mark(rival, words, state, paper))
             marked = True
-        lines.append(_line(rank, entry, best, show, state, paper))
-    if not marked and mean is not None:
-        lines.append(_mean(mean, count, state, paper))
+        lines.append(_line(rank, entry, best, state, paper))
+    if not marked and rival is not None:
+        lines.append(_mark(rival, words, state, paper))
     return paper.rows(lines)
 
 
@@ -106,7 +102,12 @@ def baseline(state: RunState) -> tuple[float | None, int]:
 
 
 def _seen(state: RunState) -> list[Entry]:
-    """What the search evaluated or derived; of one that was derived again and again, its best score and that epoch."""
+    """What the search evaluated or derived; of one that was derived again and again, its best score and that epoch.
+
+    Of a transfer without a search, what it carries over.
+    """
+    if not state.searches and state.carried:
+        return [Entry(state.carried, None, network=state.planned[0])]
     if state.best:
         return [Entry(point.architecture, point.key, point.value, f"step {point.step}") for point in state.best]
     found: dict[tuple[tuple[str, Label], ...], Entry] = {}
@@ -135,18 +136,42 @@ def _rank(value: float | None) -> float:
     return value if value is not None and value == value else float("-inf")
 
 
-def _line(
-    rank: int, entry: Entry, best: float | None, show: Callable[[float | None], str], state: RunState, paper: Paper
-) -> Text:
+def _note(state: RunState) -> str:
+    if not state.searches:
+        return "carried over"
+    return f"{state.values[-1].step} evaluated" if state.values else f"{_derived_count(state)} derived"
+
+
+def _head(state: RunState) -> Text:
+    column = "value" if _shown(state) is loss else "supernet"
+    search = f"{column:>{SCORE}}  {'seen':<{SEEN}}  " if state.searches else ""
+    return Text(f"rank  {'test':>{SCORE}}  {search}{'network':<{NAME}}  architecture", style=DIM)
+
+
+def _shown(state: RunState) -> Callable[[float | None], str]:
+    """How the value of an architecture is written; those of a refinement after a search are its own."""
+    return partial(score, metric=state.metric) if state.history and not state.values else loss
+
+
+def _line(rank: int, entry: Entry, best: float | None, state: RunState, paper: Paper) -> Text:
     won = best is not None and entry.test == best
     test = score(entry.test, state.metric) + (paper.glyph("★", "*") if won else " ")
     line = Text(f"{rank:>4}  ", style=DIM).append(f"{test:>{SCORE + 1}} ", style=f"not dim {GOOD if won else ''}")
-    line.append(f"{show(entry.value):>{SCORE}}  {entry.seen:<{SEEN}}  ", style="not dim")
+    if state.searches:
+        line.append(f"{_shown(state)(entry.value):>{SCORE}}  {entry.seen:<{SEEN}}  ", style="not dim")
     line.append(f"{paper.cell(entry.network or '-', NAME)}  ", style="not dim bold" if entry.network else "not dim")
     told = entry.key or ", ".join(f"{name}: {label_text(label)}" for name, label in entry.architecture.items())
     return line.append(paper.safe(told), style=DIM)
 
 
-def _mean(mean: float, count: int, state: RunState, paper: Paper) -> Text:
+def _rival(state: RunState) -> tuple[float | None, str]:
+    """The score that is to be beaten, and whose it is."""
+    if not state.searches:
+        return next(((net.test_score, called(state, [net])) for net in rivals(state)), (None, ""))
+    mean, count = baseline(state)
+    return mean, f"mean of {count} random"
+
+
+def _mark(value: float, words: str, state: RunState, paper: Paper) -> Text:
     dash = paper.glyph("┄", "-") * 4
-    return Text(f"{dash}  {score(mean, state.metric):>{SCORE}}   mean of {count} random", style=OUTER)
+    return Text(f"{dash}  {score(value, state.metric):>{SCORE}}   {words}", style=OUTER)

@@ -12,8 +12,9 @@ from metanas.ui.panels.header import progress_bar
 from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, Paper
 from metanas.ui.points import Trained, Training, ValuePoint
-from metanas.ui.state import RunState, verdict
+from metanas.ui.state import RunState
 from metanas.ui.units import count, duration, loss, score
+from metanas.ui.verdict import verdict
 
 HEAD = ("test loss", "parameters", "multiply-adds")
 NAME, SCORE = 12, 13  # cells of a network's name and of its score

@@ -89,6 +89,7 @@ def test_a_few_shot_run(make_few_shot: Callable[[], Path], well_formed: Check) -
         "curves": "",
         "learned": "from step 1 to step 60",
         "hypergradient": "60 of 60 steps converged",
+        "networks": "learned +49.9 points against its start",
         "recipe": "",
     }
     assert (
@@ -96,8 +97,38 @@ def test_a_few_shot_run(make_few_shot: Callable[[], Path], well_formed: Check) -
         in text
     )
     assert "<tr><td>test, all together</td><td>92.4% ± 0.7%</td><td></td></tr>" in text
+    key = "<code>block1.main: conv_3x3, pool1: max_pool</code>"
+    assert f'<tr><td>start</td><td class="number">40.2%</td><td>{key}</td></tr>' in text, "what is told of, no more"
+    assert ">its start 40.2%</text>" in text
     assert "★ best at step 50</text>" in text
     assert text.count('class="bar second"') == 2 * 4  # an interval for each validation, in both drawings
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_transfer_without_a_search_shows_what_it_carries(over: bool, well_formed: Check) -> None:
+    labels = {"a": "conv", "in": ["0", "1"]}
+    recipe = {"transfer": {"how": "frozen", "architecture": labels}, "recipe": {"search": {"epochs": 9}}}
+    nets = [
+        {"kind": "network", "network": name, "architecture": labels, "test_score": share, "parameters": size}
+        for name, share, size in (("derived", 0.75, 5), ("scratch", 0.5, 6), ("random 1", 0.25, 7))
+    ]
+    text = page(folded(nets if over else [], recipe), {})
+    well_formed(text)
+    beside = {"trained": "derived +25.0 points against the same from scratch"}
+    assert notes(text) == {"structure": "as carried over", **(beside if over else {})}
+    assert "<tr><td><b>in</b></td><td>0 + 1</td></tr>" in text
+    levels = re.findall(r'class="tick middle">((?:same|mean|random)[^<]*)<', text)
+    assert levels == (["same from scratch 50.0%", "same from scratch 6"] if over else []), "a random one is not beaten"
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "random 1 50.0%"), (2, "mean of 2 random 55.0%")])
+def test_the_line_among_the_dots_says_whose_it_is(count: int, words: str, well_formed: Check) -> None:
+    names = ["derived", *(f"random {n + 1}" for n in range(count))]
+    scores = [0.75, 0.5, 0.6]
+    nets = [{"kind": "network", "network": name, "test_score": x} for name, x in zip(names, scores, strict=False)]
+    text = page(folded(nets), {})
+    well_formed(text)
+    assert f">{words}</text>" in text and "others" not in text
 
 
 def test_an_empty_run(tmp_path: Path, well_formed: Check) -> None:
