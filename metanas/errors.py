@@ -42,6 +42,16 @@ class DivergedError(MetanasError, ArithmeticError):
     """Too many updates in a row were not finite."""
 
 
+class RankError(MetanasError, RuntimeError):
+    """Processes that work together and cannot go on: one is gone, or late, or there should be one only."""
+
+    @classmethod
+    def of(cls, error: Exception) -> RankError:
+        """From what torch.distributed says."""
+        why = (str(error).splitlines() or ["no reason given"])[0][:200]
+        return cls(f"another rank is gone or late ({why}); start all again: a run goes on from its last checkpoint")
+
+
 class RunError(MetanasError, RuntimeError):
     """A run folder that cannot be used: missing, locked, read-only, changed, or of another version."""
 

@@ -17,6 +17,7 @@ import torch
 
 from metanas import __version__
 from metanas.api.parts import Parts
+from metanas.api.ranks import started
 from metanas.data import CLASSIFICATION, ClassData, Data
 from metanas.data.table import Table
 from metanas.errors import RecipeError, RunError
@@ -44,7 +45,8 @@ def versions() -> dict[str, str]:
 
 def surroundings(data: Data | ClassData) -> dict[str, Any]:
     """Everything beside the identity that a result depends on bit for bit."""
-    return {**versions(), "threads": torch.get_num_threads(), "device": str(data.device)}
+    device = str(data.device)
+    return {**versions(), "threads": torch.get_num_threads(), "device": device, "ranks": started()}
 
 
 def document_of(parts: Parts) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_
 from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
 from metanas.api.parts import Handed, Loss, Metric, Parts
+from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
@@ -53,6 +54,9 @@ def search(
     view: View | None = None,
 ) -> Result:
     """Searches an architecture, trains it and random ones from scratch, and writes a run folder.
+
+    Started by `torchrun` on several processes, all search together, each on its part of every batch; the first goes on
+    with the rest and returns, the others end with the search (SystemExit).
 
     Args:
         space: a name, a path to a space file, or a Space. Default: NAS-Bench-201's cells at C 8, N 1.
@@ -110,12 +114,12 @@ def search(
     base = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     usual = usual_settings(space) if recipe is None and isinstance(space, str | Path) else {}
     whole = _recipe(base, space, data, {**usual, **(settings or {})}, changes)
-    with threads(whole.threads):
+    with joined() as ranks, threads(whole.threads):
         own_data = None if isinstance(data, str | Path) else data
-        parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed)
+        parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed, ranks)
         stem = f"{parts.space.name}-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
-        return result_of(begin(SearchJob(parts), folder, view), ops)
+        return result_of(begin(SearchJob(parts), folder, view, ranks), ops)
 
 
 def resume(
@@ -170,13 +174,13 @@ def resume(
     missing += ["data"] if recipe.data.source is None and data is None else []
     if missing:
         raise RunError(f"{folder.path} was started with your own {', '.join(missing)}; hand it over again to resume()")
-    with threads(recipe.threads):
+    with joined() as ranks, threads(recipe.threads):
         found = make_data(recipe, data).to(make_device(recipe.device))
         if found.fingerprint != document["data"].get("fingerprint"):
             shown = told_differences(document["data"], facts_of(found))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
-        parts = Parts(recipe, *read_spaces(folder, document), found, handed, read_origin(folder, document))
-        return result_of(go_on(SearchJob(parts), folder, view), ops)
+        parts = Parts(recipe, *read_spaces(folder, document), found, handed, read_origin(folder, document), ranks)
+        return result_of(go_on(SearchJob(parts), folder, view, ranks), ops)
 
 
 def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.api.executor import fused_if_equal
 from metanas.api.origin import Origin
-from metanas.bilevel import Estimator
+from metanas.api.ranks import Ranks
+from metanas.bilevel import Estimator, over_ranks
 from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
-from metanas.errors import DataError, RecipeError, ShapeError
+from metanas.errors import DataError, RankError, RecipeError, ShapeError
 from metanas.evaluation import ScratchTraining, short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
@@ -31,6 +33,9 @@ from metanas.recipe.tables import (
     make_training,
 )
 from metanas.space import Architecture, Space
+
+COMPARED = 4
+"""Examples on which the executors are compared."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Metric = Callable[[Tensor, Tensor], Tensor | float]
@@ -84,7 +89,7 @@ def name_of(metric: Metric) -> str:
 @dataclass(frozen=True)
 class Parts:
     """What a session works with. `final_space`: the space of the networks that are trained from scratch; `origin`: what
-    a transfer starts from.
+    a transfer starts from; `ranks`: the processes that search together.
     """
 
     recipe: Recipe
@@ -93,6 +98,7 @@ class Parts:
     data: Data
     handed: Handed = field(default_factory=Handed)
     origin: Origin | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def device(self) -> torch.device:
@@ -141,6 +147,7 @@ class Parts:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
         learned = isinstance(controller, GradientController) and not controller.fixed
+        self._check_ranks()
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         rows = len(self.data.shape) == 1
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
@@ -155,6 +162,23 @@ class Parts:
                     WithAuxiliary(last, head, outputs, seed=0)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+
+    def _check_ranks(self) -> None:
+        """Refuses what several processes cannot share."""
+        if self.ranks.count == 1:
+            return
+        if not self.by_gradient:
+            raise RankError(
+                f"a search by values ({type(self.controller).__name__}) runs in one process, and torchrun started "
+                f"{self.ranks.count}; start it without torchrun, or take a controller that needs gradients"
+            )
+        for name in ("inner", "outer"):
+            size = min(self.recipe.search.batch_size, self.data.sizes[name])
+            if size % self.ranks.count:
+                raise RecipeError(
+                    [f"search.batch_size: batches of {size} ({name} split) cannot be shared evenly by "
+                     f"{self.ranks.count} ranks"]
+                )  # fmt: skip
 
     @staticmethod
     @contextmanager
@@ -231,8 +255,8 @@ class Parts:
         seed = self.number("weights", name, "auxiliary")
         return WithAuxiliary(network, node, self.data.outputs, seed=seed).to(self.device)
 
-    def search(self) -> GradientSearch | ValueSearch:
-        """The search at its beginning."""
+    def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch:
+        """The search at its beginning. `warn` is told where the fused executor cannot be used."""
         controller = self.controller
         if isinstance(controller, ValueController):
             return self._by_value(controller)
@@ -246,16 +270,27 @@ class Parts:
         ).to(self.device)
         if self.origin is not None:
             bequeath(network, self.origin.weights)
+        if self.recipe.search.executor == "fused":
+            omega = controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+            network = fused_if_equal(
+                network,
+                self.data.inner.inputs[:COMPARED],
+                [(name, len(row)) for name, row in omega.items()],
+                ops=self.handed.ops or OPS,
+                warn=warn,
+            )
+        problem = meta_network(network, loss=self.task.loss, precision=self.recipe.precision)
         return GradientSearch(
             self.space,
             network,
-            meta_network(network, loss=self.task.loss, precision=self.recipe.precision),
+            over_ranks(problem) if self.ranks.count > 1 else problem,
             self.estimator,
             controller,
             self.data,
             make_schedule(self.recipe),
             seed=self.recipe.seed,
             task=self.task,
+            share=self.ranks.share,
         )
 
     def _by_value(self, controller: ValueController) -> ValueSearch:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from metanas.api.ranks import GO, PAUSE, STOP, Ranks
 from metanas.api.signals import Stop
 from metanas.errors import InterruptedSearchError
 from metanas.evaluation import Epoch
@@ -40,8 +41,9 @@ class Recorder:
         stop: Stop,
         checkpoint_seconds: float,
         identity: dict[str, Any],
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
-        self.run, self.lock, self.log, self.stop = run, lock, log, stop
+        self.run, self.lock, self.log, self.stop, self.ranks = run, lock, log, stop, ranks
         self.checkpoint_seconds, self.identity = checkpoint_seconds, identity
         self.saved_at = time.monotonic()
         self.waiting: list[Step] = []
@@ -140,11 +142,9 @@ class Recorder:
             InterruptedSearchError: a signal or a request asked for a stop; the checkpoint is written.
             RunError: the folder is gone, the disk is full, or another process took the run over.
         """
-        asked = pending(self.run.path)
-        while "pause" in asked and "stop" not in asked and self.stop.signal is None:
-            time.sleep(PAUSE_SECONDS)
-            asked = pending(self.run.path)
-        stopping = self.stop.signal is not None or "stop" in asked
+        while (asked := self.ranks.most(self._asked())) == PAUSE:
+            time.sleep(PAUSE_SECONDS if self.ranks.leads else 0)
+        stopping = asked == STOP
         if stopping or time.monotonic() - self.saved_at >= self.checkpoint_seconds:
             self.checkpoint(place, tree())
         if stopping:
@@ -152,9 +152,21 @@ class Recorder:
                 f"stopped with a checkpoint; go on with: {self.run.resumed_by}", self.stop.signal
             )
 
+    def _asked(self) -> int:
+        asked = pending(self.run.path)
+        if self.stop.signal is not None or "stop" in asked:
+            return STOP
+        return PAUSE if "pause" in asked else GO
+
+    def alone(self) -> None:
+        """What comes now, this rank does by itself."""
+        self.ranks = Ranks()
+
     def checkpoint(self, place: int, tree: Any) -> None:
-        """Writes a checkpoint now."""
+        """Writes a checkpoint now; of several ranks the first does."""
         self.read_steps()
+        if not self.ranks.leads:
+            return
         self.lock.check()
         save(self.run.checkpoints, place, {"identity": self.identity, "state": tree}, self.log.flush(sync=True))
         self.saved_at = time.monotonic()

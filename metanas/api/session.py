@@ -74,10 +74,12 @@ class Session:
             _check_held(tree, self.recorder.run.read_recipe())
         origin = self.parts.origin
         if tree is None and origin is not None and not self.parts.searches:
+            self._lead()
             return self._refined(self.parts.space.architecture(origin.architecture), None)
         if tree is None or tree["phase"] == "search":
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)
+        self._lead()
         if tree["phase"] == "refine":
             self.steps, self.supernet = tree["steps"], tree["supernet"]
             return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
@@ -87,16 +89,23 @@ class Session:
         return self._train(tree["training"])
 
     def _search(self, state: dict[str, Any] | None) -> Architecture:
-        search = self.parts.search()
+        search = self.parts.search(lambda message: self.recorder.say(message, "warning"))
         if state is not None:
             search.restore(state)
         if isinstance(search, GradientSearch):
             self._by_gradient(search)
+            self._lead()
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
         else:
             self._by_value(search)
         self.steps = search.step
         return self.parts.space.architecture(search.derive())
+
+    def _lead(self) -> None:
+        """What comes now, the first rank does alone; the others are at their end."""
+        if not self.parts.ranks.leads:
+            raise SystemExit(0)
+        self.recorder.alone()
 
     def _refined(self, start: Architecture, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         """From the derived architecture on: the local search, if any, then the trainings."""

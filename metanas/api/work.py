@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 
 from metanas.api.documents import document_of, identity_of, refuse_difference, source_of, surroundings, versions
 from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.parts import Handed, Parts
+from metanas.api.ranks import Ranks, refuse_more, scratch_folder
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
 from metanas.api.signals import graceful
@@ -35,12 +36,19 @@ View = Callable[[Path], AbstractContextManager[Any]]
 Outcome = TypeVar("Outcome", covariant=True)
 
 
-def prepare(recipe: Recipe, space: Space | None, data: Any, handed: Handed) -> Parts:
+def prepare(
+    recipe: Recipe,
+    space: Space | None,
+    data: Any,
+    handed: Handed,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Parts:
     """The parts of a new run. Everything that can be wrong with a recipe is found here, before a folder is made.
 
     Args:
         space: None where the recipe names it.
         data: None where the recipe names it.
+        ranks: the processes that search together.
 
     Raises:
         RecipeError, SpaceError, DataError: as `metanas.search` says.
@@ -55,7 +63,7 @@ def prepare(recipe: Recipe, space: Space | None, data: Any, handed: Handed) -> P
             raise RecipeError(["evaluation.space: needs a space by name, and a Space was handed over"])
         last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
     found = make_data(recipe, data).to(make_device(recipe.device))
-    parts = Parts(recipe, built, last, found, handed)
+    parts = Parts(recipe, built, last, found, handed, ranks=ranks)
     parts.check()
     return parts
 
@@ -130,8 +138,16 @@ class SearchJob:
         return folder
 
 
-def begin(job: Job[Outcome], make_folder: Callable[[], RunFolder], view: View | None) -> Outcome:
-    """A new run, from its folder to its result."""
+def begin(
+    job: Job[Outcome],
+    make_folder: Callable[[], RunFolder],
+    view: View | None,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Outcome:
+    """A new run, from its folder to its result; of several ranks, the first makes it and the others step along."""
+    refuse_more(ranks)
+    if not ranks.leads:
+        return work_along(job, None, ranks)
     document, space = job.document(), job.space_document()
     check_mirrors(job.recipe.logs)
     folder = make_folder()
@@ -139,21 +155,47 @@ def begin(job: Job[Outcome], make_folder: Callable[[], RunFolder], view: View | 
         if space is not None:
             folder.write_space(space)
         folder.write_recipe(document)
-        return _work(folder, job, view, lock, log, None)
+        return _work(folder, job, view, lock, log, None, ranks)
 
 
-def go_on(job: Job[Outcome], folder: RunFolder, view: View | None) -> Outcome:
-    """A run from its last checkpoint to its result.
+def work_along(job: Job[Outcome], followed: RunFolder | None, ranks: Ranks) -> NoReturn:
+    """What a rank does that does not lead: the same steps, in a folder that is thrown away; then the process ends.
+
+    Args:
+        followed: the run that is gone on with; None: a new one.
+    """
+    checkpoint = None if followed is None else load(followed.checkpoints)
+    space = job.space_document()
+    with scratch_folder() as place:
+        folder = RunFolder.create(place)
+        with folder.lock() as lock, EventWriter(folder.events) as log:
+            if space is not None:
+                folder.write_space(space)
+            folder.write_recipe(job.document())
+            _work(folder, job, None, lock, log, checkpoint, ranks)
+    raise SystemExit(0)
+
+
+def go_on(
+    job: Job[Outcome],
+    folder: RunFolder,
+    view: View | None,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Outcome:
+    """A run from its last checkpoint to its result; of several ranks, the first holds it and the others step along.
 
     Raises:
         RunError: it is in use, or not what it was when the checkpoint was written.
     """
+    refuse_more(ranks)
+    if not ranks.leads:
+        return work_along(job, folder, ranks)
     with folder.lock() as lock, EventWriter(folder.events) as log:
         checkpoint = load(folder.checkpoints)
         if checkpoint is not None:
             defaults = type(job.recipe)().to_json()
             refuse_difference(folder, checkpoint.tree["identity"], job.identity(), defaults)
-        return _work(folder, job, view, lock, log, checkpoint)
+        return _work(folder, job, view, lock, log, checkpoint, ranks)
 
 
 def _work(
@@ -163,9 +205,11 @@ def _work(
     lock: Lock,
     log: EventWriter,
     checkpoint: Checkpoint | None,
+    ranks: Ranks,
 ) -> Outcome:
+    logs = job.recipe.logs if ranks.leads else ()
     with view(folder.path) if view else nullcontext(), graceful() as stop:
-        recorder = Recorder(folder, lock, log, stop, job.recipe.checkpoint_seconds, job.identity())
+        recorder = Recorder(folder, lock, log, stop, job.recipe.checkpoint_seconds, job.identity(), ranks)
         begun = log.write(
             "begin",
             host=socket.gethostname(),
@@ -174,7 +218,7 @@ def _work(
             step=0 if checkpoint is None else checkpoint.step,
             versions=versions(),
         )
-        with mirrored(log, folder.path, job.recipe.logs, job.space_document(), begun), _ending(log):
+        with mirrored(log, folder.path, logs, job.space_document(), begun), _ending(log):
             for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, job.data, checkpoint)):
                 recorder.say(note, "warning")
             for note in job.data.notes if checkpoint is None else ():

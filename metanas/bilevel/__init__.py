@@ -9,6 +9,7 @@ from metanas.bilevel.implicit import T1T2, ConjugateGradient, Implicit, Neumann
 from metanas.bilevel.learned import LearnedRule
 from metanas.bilevel.nystrom import Nystrom
 from metanas.bilevel.problem import Bilevel, descend, persists, same
+from metanas.bilevel.ranks import over_ranks
 from metanas.bilevel.reptile import Reptile
 from metanas.bilevel.rules import SGD, Adam, AdamW, Rule, per_step
 from metanas.bilevel.solve import solve
@@ -46,6 +47,7 @@ __all__ = [
     "adopt",
     "descend",
     "memory_of",
+    "over_ranks",
     "per_step",
     "persists",
     "restart",

@@ -29,6 +29,7 @@ from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, memory
 from metanas.bilevel.trees import finite
 from metanas.controllers import GradientController
 from metanas.data import Data, Task, batches, steps
+from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
 from metanas.loop.relaxed import Relaxed
@@ -57,11 +58,13 @@ class GradientSearch:
         schedule: how the weights are trained.
         seed: of everything that is drawn.
         task: whose loss and metric `score` gives; None: the data's.
+        share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
+            ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`).
         BilevelError: the problem has no inner loss.
-        ValueError: the network has no parameters (torch's own).
+        ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class GradientSearch:
         *,
         seed: int,
         task: Task | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
-        self.task = task or data.task
+        self.task, self.share = task or data.task, share
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
+        self._check_share()
         omega = controller.start(space, generator=seeded(seed, "omega"))
         self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -172,11 +177,24 @@ class GradientSearch:
             rows = batches(
                 split, size, seed=self.seed, epoch=epoch, stream=name, augment=self.data.augment, start=start
             )
-            streams.append(islice(rows, self.per_epoch - start))
+            streams.append(map(self._own, islice(rows, self.per_epoch - start)))
         for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
             self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k).initial_seed())
             self.generator.manual_seed(seeded(self.seed, "estimator", k).initial_seed())
             yield [inner], inner, outer
+
+    def _own(self, batch: Batch) -> Batch:
+        """The part of a batch that is this rank's."""
+        rank, ranks = self.share
+        inputs, targets = (x.chunk(ranks)[rank] for x in batch) if ranks > 1 else batch
+        return inputs, targets
+
+    def _check_share(self) -> None:
+        _, ranks = self.share
+        for name, split in (("inner", self.data.inner), ("outer", self.data.outer)):
+            size = min(self.schedule.batch_size, len(split))
+            if size % ranks:
+                raise ValueError(f"batches of {size} ({name} split) cannot be shared evenly by {ranks} ranks")
 
     def _reported(self, epoch: int, h: Hypergradient | None, *, last: bool) -> Step:
         inner, outer = self.advance.report, self.relaxed.step.report
@@ -239,10 +257,11 @@ class GradientSearch:
         inner_loss, inner_norm = float(self.advance.report.loss), float(self.advance.report.gradient_norm)
         epoch, place = divmod(self.step - 1, self.per_epoch)
         _, inner, outer = next(self._triples(epoch, place))
+        network = self.network.plain
         inputs, _ = outer if math.isfinite(inner_loss) and math.isfinite(inner_norm) else inner
         raise DivergedError(
             f"step {self.step}: the last {lost} steps had updates that were not finite (inner loss {inner_loss}, "
-            f"outer loss {float(self.outer_loss)}); {first_not_finite(self.network, inputs, mix=self.relaxed.mix)}; "
+            f"outer loss {float(self.outer_loss)}); {first_not_finite(network, inputs, mix=self.relaxed.mix)}; "
             f"lower lr ({self.schedule.lr}) or check the data"
         )
 

@@ -9,7 +9,7 @@ The plain executor is the specification; `difference` measures how far the two a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,14 +22,24 @@ from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
 from metanas.space import Apply, Combine, Step
 
+Plan = list[tuple[FusedStep, tuple[str, ...]]]
+"""Each step, and the values that are let go of after it."""
+
 
 def fused(network: Network, *, ops: Mapping[str, Maker] = OPS) -> FusedNetwork:
     """A twin of `network` that computes the same, faster.
 
     Args:
         ops: what the network was made with: an operation of the user's own runs as it is.
+
+    >>> from metanas.network import supernet
+    >>> from metanas.space import Space, chain, one_of, op
+    >>> ops = one_of("y", {"conv": op("conv", width=2), "skip": op("skip")})
+    >>> network = supernet(Space(chain(("y", ops), ("head", op("classifier", width=2)))), (2, 4, 4), 2)
+    >>> fused(network)(torch.ones(1, 2, 4, 4), mix={"y": torch.ones(2)}).shape
+    torch.Size([1, 2])
     """
-    return FusedNetwork(network, ops)
+    return FusedNetwork(network.plain, ops)
 
 
 class FusedNetwork(Network):
@@ -38,12 +48,18 @@ class FusedNetwork(Network):
     A deep copy of it is plain: who copies a network may change its modules, and so what may be fused.
     """
 
-    plain: Network
+    _network: Network
+    _own: frozenset[str]
+    _plans: dict[tuple[frozenset[str], str], Plan]
 
     def __init__(self, network: Network, ops: Mapping[str, Maker]) -> None:
-        self.__dict__ = {**network.__dict__, "plain": network}  # the very same dicts of modules
-        self.own = frozenset(kind for kind, maker in OPS.items() if ops.get(kind) is maker)
-        self.plans: dict[Any, list[tuple[FusedStep, tuple[str, ...]]]] = {}
+        self.__dict__ = dict(network.__dict__)  # with the very dicts of its modules
+        own = frozenset(kind for kind, maker in OPS.items() if ops.get(kind) is maker)
+        self.__dict__ |= {"_network": network, "_own": own, "_plans": {}}
+
+    @property
+    def plain(self) -> Network:
+        return self._network
 
     def forward(
         self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
@@ -61,23 +77,24 @@ class FusedNetwork(Network):
                 values.pop(value, None)
         return values[self.program.output]
 
-    def _plan(self, mixed: frozenset[str], device: str) -> list[tuple[FusedStep, tuple[str, ...]]]:
+    def _plan(self, mixed: frozenset[str], device: str) -> Plan:
         key = mixed, device
-        if key not in self.plans:
+        if key not in self._plans:
             program = self.program
-            modules = {s.out: self.get_submodule(module_name(s.out)) for s in program.steps if isinstance(s, Apply)}
-            parts = Parts(program, self.shapes, modules, self.own, mixed, self._run_plainly, device == "cpu")
+            modules = {s.out: self._module(s) for s in program.steps if isinstance(s, Apply)}
+            parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu")
             steps = plan(parts)
-            self.plans[key] = list(zip(steps, last_reads(steps, program.output), strict=True))
-        return self.plans[key]
+            self._plans[key] = list(zip(steps, last_reads(steps, program.output), strict=True))
+        return self._plans[key]
+
+    def _module(self, step: Step) -> Any:
+        return self._modules[module_name(step.out)]
 
     def _run_plainly(self, step: Step, values: Values, mix: Mapping[str, Tensor]) -> Tensor:
         if isinstance(step, Combine):
             return combine(step, values, mix, self.zeros)
         if isinstance(step, Apply):
-            found: Tensor = self.get_submodule(module_name(step.out))(
-                values[step.source], **size_arguments(step, mix)
-            )
+            found: Tensor = self._module(step)(values[step.source], **size_arguments(step, mix))
             return found
         return self.scan(step, values[step.source], mix)
 
@@ -85,8 +102,46 @@ class FusedNetwork(Network):
         return copy.deepcopy(self.plain, memo)
 
 
-@torch.no_grad()
-def difference(network: FusedNetwork, *inputs: Tensor, mix: Mix) -> float:
-    """The largest difference between the outputs of the two executors, relative to the largest output."""
-    one, two = network(*inputs, mix=mix), network.plain(*inputs, mix=mix)
-    return float((one - two).abs().max() / two.abs().max().clamp(min=torch.finfo(two.dtype).tiny))
+def difference(network: FusedNetwork, *inputs: Tensor, mix: Mapping[str, Tensor]) -> tuple[float, float, float]:
+    """How far the two executors are apart on a batch, in the network's own precision.
+
+    Returns:
+        The largest difference of the outputs, of the gradients of the parameters and of those of the mixing weights,
+        each relative to the largest of its kind.
+
+    >>> from metanas.network import supernet
+    >>> from metanas.space import Space, chain, one_of, op
+    >>> ops = one_of("y", {"conv": op("preact_conv", norm="batch_cell", activation="relu"), "skip": op("skip")})
+    >>> network = supernet(Space(chain(("y", ops), ("head", op("classifier", width=2)))), (2, 4, 4), 2).double()
+    >>> mix = {"y": torch.tensor([0.7, 0.3], dtype=torch.float64)}
+    >>> max(difference(fused(network), torch.rand(3, 2, 4, 4, dtype=torch.float64), mix=mix)) < 1e-12
+    True
+    """
+    plain = copy.deepcopy(network)  # an operation of the user's may write into itself
+    twin = FusedNetwork(plain, {kind: OPS[kind] for kind in network._own})
+    weights = {name: w.detach().clone().requires_grad_() for name, w in mix.items()}
+    parameters = [p for p in plain.parameters() if p.requires_grad]
+    one, two = (_measured(each, inputs, weights, parameters) for each in (twin, plain))
+    outputs, of_parameters, of_weights = (_apart(x, y) for x, y in zip(one, two, strict=True))
+    return outputs, of_parameters, of_weights
+
+
+def _measured(
+    network: Network, inputs: Sequence[Tensor], weights: Mapping[str, Tensor], parameters: Sequence[Tensor]
+) -> tuple[list[Tensor], ...]:
+    """(output, gradients of the parameters, gradients of the weights) of a loss that reads every output."""
+    with torch.enable_grad():
+        output = network(*inputs, mix=weights)
+        loss = (output * torch.linspace(1.0, 2.0, output.numel(), device=output.device).view_as(output)).sin().sum()
+    leaves = [*parameters, *weights.values()]
+    rows = torch.autograd.grad(loss, leaves, allow_unused=True) if leaves else ()
+    grown = [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, rows, strict=True)]
+    return [output.detach()], grown[: len(parameters)], grown[len(parameters) :]
+
+
+def _apart(one: list[Tensor], two: list[Tensor]) -> float:
+    if not one:
+        return 0.0
+    size = max(float(x.abs().max()) for x in two)
+    apart = max(float((x - y).abs().max()) for x, y in zip(one, two, strict=True))
+    return apart / size if size else apart

@@ -233,8 +233,8 @@ class Sum:
 
 
 def normed(x: Tensor, norm: nn.BatchNorm2d, parts: tuple[Part, ...], scales: Scales) -> Tensor:
-    """A batch norm by the statistics of the batch, times the weights of `parts`, each over an equal part of the channels
-    (none: as it is).
+    """A batch norm by the statistics of the batch, times the weights of `parts`, each over an equal part of the
+    channels (none: as it is).
     """
     scale = scales.vector(parts, x.shape[1] // len(parts)).to(norm_dtype(x)) if parts else None
     return F.batch_norm(x, None, None, scale, None, True, 0.0, norm.eps)
@@ -258,9 +258,9 @@ def every_second(x: Tensor, shift: int) -> Tensor:
 
 
 def blocks(x: Tensor, size: int) -> Tensor:
-    """Images whose sides `size` divides -> size**2 times as many small ones, of every size-th pixel (space to batch): a
-    convolution dilated by `size` is a plain one on them. (batch, channels, height, width) -> (size**2 * batch, channels,
-    height / size, width / size), channels last.
+    """Images whose sides `size` divides -> size**2 times as many small ones, of every size-th pixel (space to batch):
+    a convolution dilated by `size` is a plain one on them. (batch, channels, height, width) -> (size**2 * batch,
+    channels, height / size, width / size), channels last.
 
     >>> blocks(torch.arange(4.0).view(1, 1, 2, 2), 2).flatten().tolist()
     [0.0, 1.0, 2.0, 3.0]

@@ -124,6 +124,11 @@ class Network(nn.Module):
                 values.pop(value, None)
         return values[self.program.output]
 
+    @property
+    def plain(self) -> Network:
+        """The plain executor of the same modules: what a fused one was made of."""
+        return self
+
     def check(self, mix: Mix) -> None:
         """Raises SpaceError for a choice that the network does not have; one without choices takes any mix."""
         if self.program.choices:
@@ -142,7 +147,7 @@ class Network(nn.Module):
         return torch.stack(states, 1)
 
 
-OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan", "check"})
+OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan", "check", "plain"})
 
 
 def module_name(value: str) -> str:

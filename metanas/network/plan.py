@@ -106,6 +106,7 @@ class _Planner:
     def _sums(self) -> dict[str, list[tuple[str, Part | None]]]:
         """Sum -> its terms, flat: a sum that one sum alone reads, as it is, is part of that."""
         reads = Counter(name for step in self.parts.program.steps for name in self._sources(step))
+        reads[self.name(self.parts.program.output)] += 1
         found: dict[str, list[tuple[str, Part | None]]] = {}
         for step in self.parts.program.steps:
             if not isinstance(step, Combine) or step.how != "sum":
@@ -133,33 +134,55 @@ class _Planner:
         return (s for s in self.parts.program.steps if s.out not in swallowed and s.out not in self.alias)
 
     def steps(self) -> tuple[FusedStep, ...]:
-        parts = self.parts
-        together = self._together()
+        wide = self._wide()
         found: list[FusedStep] = []
-        done: set[str] = set()
-        for step in parts.program.steps:
-            if step.out in done or step.out in self.alias:
-                continue
-            if step.out in together:
-                group = together[step.out]
-                found += self._wide(group)
-                done.update(each.out for each in group)
+        for step in self.parts.program.steps:
+            if step.out in wide:
+                found += wide[step.out]
             elif step.out in self.sums:
                 found += self._sum(step.out)
-            elif not (isinstance(step, Combine) and step.how == "sum"):
+            elif step.out not in self.alias and not (isinstance(step, Combine) and step.how == "sum"):
                 found += self._one(step)
-        return _needed(found, self.name(parts.program.output))
+        return _needed(found, self.name(self.parts.program.output))
 
     # Convolutions of one value
 
-    def _together(self) -> dict[str, list[Apply]]:
-        """Value -> the convolutions that are computed with it: all of the same source, specification and kind."""
+    def _wide(self) -> dict[str, list[FusedStep]]:
+        """Value -> the steps that compute it: with all convolutions of the same value and specification; and those of
+        another specification that the same sums read, in the same order, are added before they are taken apart.
+        """
         groups: dict[object, list[Apply]] = defaultdict(list)
         for step in self.parts.program.steps:
             if isinstance(step, Apply) and step.op.kind == "preact_conv" and self._bare(step) and step.op.groups == 1:
-                weighed = step.out in self.reader and self.reader[step.out][1] is not None
+                weighed = self._part(step.out) is not None
                 groups[self.name(step.source), step.op, weighed].append(step)
-        return {step.out: group for group in groups.values() for step in group}
+        together: dict[object, list[list[Apply]]] = defaultdict(list)
+        for group in groups.values():
+            first = group[0]
+            readers = tuple(self.reader.get(step.out, (step.out, None))[0] for step in group)
+            scaled = self._part(first.out) is not None
+            same = self.name(first.source), first.op.activation, first.op.width, first.op.stride, scaled
+            together[same, readers].append(group)
+        found: dict[str, list[FusedStep]] = {}
+        for alike in together.values():
+            branches = tuple(map(self._branch, alike))
+            outs = tuple(step.out for step in alike[0])
+            lit = self._lit(self.name(alike[0][0].source), alike[0][0].op.activation)
+            steps: list[FusedStep] = [lit, Wide(lit.out, outs, branches)]
+            found |= {step.out: steps for group in alike for step in group}
+            for step in (step for group in alike[1:] for step in group):  # added to the first already
+                out, part = self.reader[step.out]
+                self.sums[out].remove((step.out, part))
+        return found
+
+    def _branch(self, group: list[Apply]) -> Branch:
+        convs, norms = [], []
+        for step in group:
+            _, conv, norm = self._module(step).children()
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            convs.append(conv)
+            norms.append(norm)
+        return Branch(tuple(convs), norms[0], tuple(part for step in group if (part := self._part(step.out))))
 
     def _bare(self, step: Apply) -> bool:
         """Whether the operation is metanas's own, and all its norms are those of the batch, without parameters."""
@@ -169,18 +192,6 @@ class _Planner:
 
     def _part(self, value: str) -> Part | None:
         return self.reader.get(value, ("", None))[1]
-
-    def _wide(self, group: list[Apply]) -> list[FusedStep]:
-        convs, norms = [], []
-        for step in group:
-            _, conv, norm = self._module(step).children()
-            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            convs.append(conv)
-            norms.append(norm)
-        weights = tuple(part for step in group if (part := self._part(step.out)) is not None)
-        branch = Branch(tuple(convs), norms[0], weights)
-        lit = self._lit(self.name(group[0].source), group[0].op.activation)
-        return [lit, Wide(lit.out, tuple(step.out for step in group), (branch,))]
 
     def _lit(self, source: str, name: str) -> Once:
         """The activation of a value, made once."""

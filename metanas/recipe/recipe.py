@@ -89,7 +89,8 @@ class SearchRecipe(Section):
     of `value_epochs` epochs. `refine`: rounds of a local search from the derived architecture, by short trainings on
     the inner split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those
     trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`:
-    learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights.
+    learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
+    supernet; "fused" computes together what reads the same value, after a comparison with "plain".
     """
 
     controller: str = "drnas"
@@ -111,6 +112,7 @@ class SearchRecipe(Section):
     refine: tuple[RoundRecipe, ...] = ()
     refine_from: Literal["supernet", "scratch"] = "supernet"
     refine_lr: Rate | None = None
+    executor: Literal["fused", "plain"] = "fused"
 
     @property
     def warmup_epochs(self) -> int:

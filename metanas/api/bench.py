@@ -1,0 +1,132 @@
+"""How fast a search steps on this machine, beside what a supernet costs when every edge runs every candidate by itself.
+
+    per edge    one module a candidate, gradients of everything at every step, torch's own optimisers: what public
+                implementations of differentiable search do
+    plain       a step of `GradientSearch` on the plain executor
+    fused       the same on the fused one
+
+A step is one of the weights (SGD, momentum, clipped) and one of the structure (DARTS, first order, Adam), each on a
+batch of its own. All take turns in one process, so that what else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from metanas.bilevel import FirstOrder
+from metanas.controllers import Darts
+from metanas.data import Data, Split
+from metanas.loop import GradientSearch, Schedule
+from metanas.modes import meta_network
+from metanas.network import fused, supernet
+from metanas.space import Space
+
+LR, MOMENTUM, DECAY, CLIP = 0.025, 0.9, 3e-4, 5.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way to step: the median of its steps in seconds, and each of them."""
+
+    way: str
+    seconds: float
+    steps: tuple[float, ...]
+
+
+def bench(
+    space: Space,
+    shape: tuple[int, ...] = (3, 32, 32),
+    *,
+    classes: int = 10,
+    batch_size: int = 64,
+    repeats: int = 5,
+    device: torch.device | None = None,
+) -> tuple[Timing, ...]:
+    """Times a step of each way, in turn, after one that is not counted.
+
+    Args:
+        shape: of an image, without the batch; its pixels are random.
+        repeats: steps of each way.
+        device: None: the CPU.
+
+    Raises:
+        SpaceError: nothing in the space can be learned by gradients.
+
+    >>> from metanas import load_space
+    >>> times = bench(load_space("nasbench201", channels=2, cells=1), (1, 8, 8), batch_size=4, repeats=1)
+    >>> [timing.way for timing in times], all(timing.seconds > 0 for timing in times)
+    (['per edge', 'plain', 'fused'], True)
+    """
+    device = device or torch.device("cpu")
+    data = _images(shape, classes, (repeats + 2) * batch_size).to(device)
+    ways: dict[str, Callable[[], object]] = {
+        "per edge": _per_edge(space, data, batch_size),
+        "plain": _searching(space, data, batch_size, fast=False),
+        "fused": _searching(space, data, batch_size, fast=True),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for repeat in range(repeats + 1):
+        for way, step in ways.items():
+            _settle(device)
+            begun = time.perf_counter()
+            step()
+            _settle(device)
+            if repeat:
+                times[way].append(time.perf_counter() - begun)
+    return tuple(Timing(way, statistics.median(rows), tuple(rows)) for way, rows in times.items())
+
+
+def _settle(device: torch.device) -> None:
+    """Waits for an accelerator: its work is not over when a call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _images(shape: tuple[int, ...], classes: int, count: int) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(count, *shape, generator=generator)
+    split = Split(pixels, torch.arange(count) % classes)
+    names = tuple(map(str, range(classes)))
+    return Data("random", split, split, split, names, (), "", (0.0,), (1.0,), (0.0, 1.0))
+
+
+def _searching(space: Space, data: Data, batch_size: int, *, fast: bool) -> Callable[[], object]:
+    """A step of a search, whose only epoch is longer than what is timed: no report is in it."""
+    network = supernet(space, data.shape, data.outputs).to(data.device)
+    network = fused(network) if fast else network
+    schedule = Schedule(epochs=1, batch_size=batch_size, lr=LR, weight_decay=DECAY, clip=CLIP)
+    search = GradientSearch(space, network, meta_network(network), FirstOrder(), Darts(), data, schedule, seed=0)
+    return search.steps().__next__
+
+
+def _per_edge(space: Space, data: Data, batch_size: int) -> Callable[[], None]:
+    network = supernet(space, data.shape, data.outputs)
+    for p in network.parameters():
+        p.data = p.data.contiguous()
+    network.to(data.device)
+    omega = Darts().start(space, generator=torch.Generator().manual_seed(0))
+    rows = {name: row.to(data.device).requires_grad_() for name, row in omega.items()}
+    sgd = torch.optim.SGD(network.parameters(), LR, MOMENTUM, weight_decay=DECAY)
+    adam = torch.optim.Adam(rows.values(), 3e-3, (0.5, 0.999), weight_decay=1e-3)
+
+    def pull(split: Split) -> None:
+        sgd.zero_grad()
+        adam.zero_grad()
+        mix = {name: torch.softmax(row, -1) for name, row in rows.items()}
+        loss = F.cross_entropy(network(split.inputs[:batch_size], mix=mix), split.targets[:batch_size])
+        torch.autograd.backward(loss)
+
+    def step() -> None:
+        pull(data.outer)
+        adam.step()
+        pull(data.inner)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        sgd.step()
+
+    return step

@@ -1,0 +1,55 @@
+"""`metanas bench`: how fast a search steps on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from metanas.cli.guard import guarded, put, say
+from metanas.cli.options import Device, Threads
+
+
+@guarded
+def bench(
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="Name of a space, or path to its file.")
+    ] = "nasbench201",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the space: channels=16", show_default=False),
+    ] = None,
+    image: Annotated[str, typer.Option(metavar="CxHxW", help="Shape of an image; C alone for rows.")] = "3x32x32",
+    batch_size: Annotated[int, typer.Option(metavar="N", min=2, help="Images of a batch.")] = 64,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each way.")] = 5,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Time a step of a search on this machine: fused, plain, and as public code does it."""
+    import torch
+
+    from metanas.api.bench import bench as run_bench
+    from metanas.api.work import threads as with_threads
+    from metanas.recipe import parse_setting
+    from metanas.recipe.spaces import load_space
+    from metanas.recipe.tables import make_device
+
+    try:
+        shape = tuple(map(int, image.lower().split("x")))
+    except ValueError:
+        shape = ()
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        say(f"--image {image!r}: give channels, height and width, as 3x32x32, or the columns of a row, as 64")
+        raise typer.Exit(2)
+    loaded = load_space(space, **dict(parse_setting(text) for text in settings or []))
+    place = make_device(device or "auto")
+    with with_threads(threads):
+        name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        put(f"{loaded.name}, {image}, batches of {batch_size}; {name}, torch {torch.__version__}")
+        put(f"a step of the weights and one of the structure, median of {repeats}, in turn:")
+        times = run_bench(loaded, shape, batch_size=batch_size, repeats=repeats, device=place)
+    for timing in times:
+        put(
+            f"  {timing.way:<10}{1e3 * timing.seconds:10.1f} ms{2 * batch_size / timing.seconds:10.0f} images/s"
+            f"{times[0].seconds / timing.seconds:8.2f} x"
+        )

@@ -1,0 +1,144 @@
+"""Several processes, started as torchrun does: one run, the same structure, stop and resume, and a rank that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metanas
+from metanas.api.ranks import Ranks, started
+from metanas.errors import RankError
+from metanas.run import ask, read_events
+
+SETTINGS = {
+    "space.options.channels": 2,
+    "search.epochs": 3,
+    "search.warmup": 0,
+    "search.monitor": 32,
+    "evaluation.epochs": 1,
+    "evaluation.random": 0,
+    "threads": 1,
+    "checkpoint_seconds": 0,
+}
+LIMIT = 120
+
+
+def start(count: int, *words: str, environment: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
+    """`metanas WORDS` in `count` processes that are to work together."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "metanas", *words],
+            env={**os.environ, **meeting, **(environment or {}), "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """(status, output, errors) of each."""
+    found = []
+    for process in processes:
+        out, err = process.communicate(timeout=LIMIT)
+        found.append((process.returncode, out, err))
+    return found
+
+
+def search(run: str, **changes: Any) -> list[str]:
+    settings = SETTINGS | changes
+    return ["search", "--plain", "--run", run, *(w for k, v in settings.items() for w in ("--set", f"{k}={v}"))]
+
+
+def when(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def steps_of(run: Path) -> int:
+    log = run / "events.jsonl"
+    return sum(event["kind"] == "step" for event in read_events(log).events) if log.exists() else 0
+
+
+def test_a_search_by_two_is_stopped_and_gone_on_with_by_one(runs: Path) -> None:
+    run = runs / "shared"
+    pair = start(2, *search("shared", **{"search.epochs": 200}))
+    when(lambda: steps_of(run) > 0)
+    ask(run, "stop")
+    first, second = ended(pair)
+    assert first[0] == 0 and "stopped with a checkpoint" in first[2]
+    assert second[:2] == (0, "") and list(runs.iterdir()) == [run]  # the second left nothing, and said nothing
+    versions = metanas.load_run(run).folder.read_recipe()["versions"]
+    assert versions["ranks"] == 2
+    again = start(2, "resume", "shared", "--plain")  # stops at once: the request is withdrawn by a resume
+    when(lambda: sum(e["kind"] == "begin" for e in read_events(run / "events.jsonl").events) == 2)
+    reached = steps_of(run)
+    when(lambda: steps_of(run) > reached)
+    ask(run, "stop")
+    assert [status for status, _, _ in ended(again)] == [0, 0]
+
+
+def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> None:
+    run = runs / "lost"
+    pair = start(2, *search("lost", **{"search.epochs": 40}), environment={"METANAS_TIMEOUT": "20"})
+    when(lambda: steps_of(run) > 0)
+    pair[1].send_signal(signal.SIGKILL)
+    begun = time.monotonic()
+    (status, _, errors), (killed, _, _) = ended(pair)
+    assert time.monotonic() - begun < 40 and killed == -signal.SIGKILL
+    assert status == 1 and errors.startswith("error: another rank is gone or late (") and errors.count("\n") == 1
+    assert read_events(run / "events.jsonl").events[-1]["status"] == "failed"
+    ((status, output, _),) = ended(start(1, "resume", "lost", "--plain"))
+    assert status == 0 and "lost: finished" in output
+    told = [e["message"] for e in read_events(run / "events.jsonl").events if e["kind"] == "log"]
+    assert "ranks was 2, is 1: the result need not be bit-exact" in told
+
+
+def test_two_find_what_one_finds_in_a_run_of_one(runs: Path) -> None:
+    """The structure follows other norms, those of half a batch; what is written is a whole run."""
+    first, second = ended(start(2, *search("both")))
+    assert (first[0], second[0]) == (0, 0) and "both: finished" in first[1]
+    result = metanas.load_run(runs / "both").result()
+    assert result.test_accuracy > 0.2 and result.network is not None
+    assert steps_of(runs / "both") == 3 * (719 // 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (search("no", **{"search.controller": "random"}), "a search by values (RandomSearch) runs in one process"),
+        (search("no", **{"search.batch_size": 9}), "search.batch_size: batches of 9 (inner split) cannot be shared"),
+        (["tune", "--set", "outer.steps=1"], "this runs in one process, and torchrun started 2"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(runs: Path, words: list[str], message: str) -> None:
+    for status, output, errors in ended(start(2, *words)):
+        assert status == 1 and output == "" and errors.startswith(f"error: {message}")
+    assert not runs.exists()
+
+
+def test_alone_there_is_nothing_to_agree_upon(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Ranks().leads and Ranks().share == (0, 1) and Ranks().most(2) == 2
+    assert started({"WORLD_SIZE": "2"}) == 1  # a scheduler's own variable, without torchrun's rank
+
+
+def test_an_error_of_the_group_is_one_line() -> None:
+    assert str(RankError.of(RuntimeError("peer closed\nmore"))) == (
+        "another rank is gone or late (peer closed); start all again: a run goes on from its last checkpoint"
+    )
