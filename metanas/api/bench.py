@@ -25,6 +25,7 @@ from metanas.data import Data, Split
 from metanas.loop import GradientSearch, Schedule
 from metanas.modes import meta_network
 from metanas.network import fused, supernet
+from metanas.recipe.tables import make_device
 from metanas.space import Space
 
 LR, MOMENTUM, DECAY, CLIP = 0.025, 0.9, 3e-4, 5.0
@@ -37,6 +38,17 @@ class Timing:
     way: str
     seconds: float
     steps: tuple[float, ...]
+
+
+def place_of(device: str | None) -> tuple[torch.device, str]:
+    """A device by its name (None: CUDA where it is there, else the CPU), and a word on it.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    place = make_device(device or "auto")
+    word = torch.cuda.get_device_name(place) if place.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+    return place, f"{word}, torch {torch.__version__}"
 
 
 def bench(

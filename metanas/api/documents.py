@@ -184,19 +184,19 @@ def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
 
 
 def told_differences(before: Any, now: Any) -> str:
-    """The first three of them, on one line.
+    """The first four of them, on one line.
 
     >>> told_differences({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}, {"a": 2, "b": 2, "c": 2, "d": 2, "e": 2})
-    'a was 1, is 2; b was 1, is 2; c was 1, is 2; and 2 more'
+    'a was 1, is 2; b was 1, is 2; c was 1, is 2; d was 1, is 2; and 1 more'
     """
     found = list(differences(before, now))
-    more = [f"and {len(found) - 3} more"] if len(found) > 3 else []
-    return "; ".join([*found[:3], *more])
+    more = [f"and {len(found) - 4} more"] if len(found) > 4 else []
+    return "; ".join([*found[:4], *more])
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else dump_json(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def source_of(data: Mapping[str, Any], space: Space, document: Mapping[str, Any]) -> Source:

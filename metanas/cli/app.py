@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from metanas import __version__
+from metanas.cli.bench import bench
 from metanas.cli.comparing import compare, runs
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
@@ -123,6 +124,7 @@ app.command()(fewshot)
 app.command()(transfer)
 app.command()(ui)
 app.command()(report)
+app.command()(bench)
 
 
 @app.command()

@@ -26,13 +26,11 @@ def bench(
     threads: Threads = None,
 ) -> None:
     """Time a step of a search on this machine: fused, plain, and as public code does it."""
-    import torch
-
     from metanas.api.bench import bench as run_bench
+    from metanas.api.bench import place_of
     from metanas.api.work import threads as with_threads
     from metanas.recipe import parse_setting
     from metanas.recipe.spaces import load_space
-    from metanas.recipe.tables import make_device
 
     try:
         shape = tuple(map(int, image.lower().split("x")))
@@ -42,10 +40,9 @@ def bench(
         say(f"--image {image!r}: give channels, height and width, as 3x32x32, or the columns of a row, as 64")
         raise typer.Exit(2)
     loaded = load_space(space, **dict(parse_setting(text) for text in settings or []))
-    place = make_device(device or "auto")
     with with_threads(threads):
-        name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-        put(f"{loaded.name}, {image}, batches of {batch_size}; {name}, torch {torch.__version__}")
+        place, word = place_of(device)
+        put(f"{loaded.name}, {image}, batches of {batch_size}; {word}")
         put(f"a step of the weights and one of the structure, median of {repeats}, in turn:")
         times = run_bench(loaded, shape, batch_size=batch_size, repeats=repeats, device=place)
     for timing in times:

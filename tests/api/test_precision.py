@@ -36,15 +36,19 @@ def test_bfloat16_from_search_to_test(quick: Quick) -> None:
 
 def test_tests_are_float32(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured is what is exported: no network in evaluation mode runs under autocast."""
-    from metanas.network import Network
+    from metanas.network import FusedNetwork, Network
 
-    forward, seen = Network.forward, set()
+    seen = set()
 
-    def spy(self: Any, *inputs: Any, **mix: Any) -> Any:
-        seen.add((self.training, self.phase, torch.is_autocast_enabled("cpu")))
-        return forward(self, *inputs, **mix)
+    def spied(forward: Any) -> Any:
+        def spy(self: Any, *inputs: Any, **mix: Any) -> Any:
+            seen.add((self.training, self.phase, torch.is_autocast_enabled("cpu")))
+            return forward(self, *inputs, **mix)
 
-    monkeypatch.setattr(Network, "forward", spy)
+        return spy
+
+    for kind in (Network, FusedNetwork):
+        monkeypatch.setattr(kind, "forward", spied(kind.forward))
     quick(settings=HALF)
     assert (True, "scratch", True) in seen
     assert (False, "scratch", False) in seen

@@ -96,7 +96,7 @@ def test_a_search_by_two_is_stopped_and_gone_on_with_by_one(runs: Path) -> None:
 
 def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> None:
     run = runs / "lost"
-    pair = start(2, *search("lost", **{"search.epochs": 40}), environment={"METANAS_TIMEOUT": "20"})
+    pair = start(2, *search("lost", **{"search.epochs": 12}), environment={"METANAS_TIMEOUT": "20"})
     when(lambda: steps_of(run) > 0)
     pair[1].send_signal(signal.SIGKILL)
     begun = time.monotonic()
@@ -124,7 +124,7 @@ def test_two_find_what_one_finds_in_a_run_of_one(runs: Path) -> None:
     [
         (search("no", **{"search.controller": "random"}), "a search by values (RandomSearch) runs in one process"),
         (search("no", **{"search.batch_size": 9}), "search.batch_size: batches of 9 (inner split) cannot be shared"),
-        (["tune", "--set", "outer.steps=1"], "this runs in one process, and torchrun started 2"),
+        (["tune", "rates", "--set", "outer.steps=1"], "this runs in one process, and torchrun started 2"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(runs: Path, words: list[str], message: str) -> None:

@@ -141,8 +141,8 @@ def test_a_new_search_starts_from_the_weights(source: Result, monkeypatch: pytes
 
     original = Parts.search
 
-    def search(self: Any) -> Any:
-        found = original(self)
+    def search(self: Any, *words: Any) -> Any:
+        found = original(self, *words)
         assert isinstance(found, GradientSearch)
         seen.append(found.theta["body/conv.0.weight"].detach().clone())
         return found
