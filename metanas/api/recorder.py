@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -97,6 +97,10 @@ class Recorder:
             key=None if report.architecture is None else report.architecture.key,
             **peak_memory(),
         )
+
+    def pace(self, step: int, seconds: Mapping[str, float]) -> None:
+        """Where the time of the steps since the last pace went."""
+        self.log.write("pace", step=step, **{f"{part}_seconds": spent for part, spent in seconds.items()})
 
     def value(self, e: Evaluation) -> None:
         """One evaluation of a search by value."""

@@ -145,6 +145,8 @@ class Session:
     def _by_gradient(self, search: GradientSearch) -> None:
         for step in search.steps():
             self.recorder.step(step)
+            if step.report is not None:
+                self.recorder.pace(step.step, search.clock.read())
             self.recorder.pause_point(step.step, lambda: {"phase": "search", "search": search.state()})
         self.recorder.read_steps()
 

@@ -32,6 +32,7 @@ from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
+from metanas.loop.clock import Clock
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
@@ -84,6 +85,7 @@ class GradientSearch:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
         self.task, self.share = task or data.task, share
+        self.clock = Clock(data.device)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self._check_share()
@@ -125,6 +127,7 @@ class GradientSearch:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(epoch)
             for k, h in enumerate(self._iterations(epoch, start), start + 1):
+                self.clock.turn("other")
                 self.step += 1
                 last = k == self.per_epoch
                 yield self._reported(epoch, h, last=last)
@@ -135,7 +138,7 @@ class GradientSearch:
         triples = self._triples(epoch, start)
         if epoch < self.schedule.warmup or self.controller.fixed:
             for train_batches, _, _ in triples:
-                self.advance(None, train_batches)
+                self._train(None, train_batches)
                 yield None
             return
         for h in solve(
@@ -145,7 +148,7 @@ class GradientSearch:
             self.relaxed.draw,
             triples,
             outer_step=self.relaxed.pull_back,
-            advance=self.advance,
+            advance=self._train,
             order=self.schedule.order,
             memory=self._memory,
             carry=self.carry,
@@ -153,6 +156,11 @@ class GradientSearch:
         ):
             self.carry = h.carry
             yield h
+
+    def _train(self, h: Hypergradient | None, train_batches: Any) -> None:
+        self.clock.turn("inner")
+        self.advance(h, train_batches)
+        self.clock.turn("outer")
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
@@ -178,10 +186,13 @@ class GradientSearch:
                 split, size, seed=self.seed, epoch=epoch, stream=name, augment=self.data.augment, start=start
             )
             streams.append(map(self._own, islice(rows, self.per_epoch - start)))
+        self.clock.turn("data")
         for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
+            self.clock.turn("outer")
             self.relaxed.begin(k / self.total, seeded(self.seed, "relax", k).initial_seed())
             self.generator.manual_seed(seeded(self.seed, "estimator", k).initial_seed())
             yield [inner], inner, outer
+            self.clock.turn("data")
 
     def _own(self, batch: Batch) -> Batch:
         """The part of a batch that is this rank's."""

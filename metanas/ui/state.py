@@ -12,6 +12,7 @@ What is called a score here was called an accuracy in runs of the first version.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +68,7 @@ class RunState:
     gradient_norm: float | None = None
     memory: float | None = None  # bytes of the device that were in use at most
     host_memory: float | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)  # part of a step -> its seconds, in the last epoch
 
     steps: tuple[StepPoint, ...] = ()
     history: tuple[EpochPoint, ...] = ()
@@ -294,6 +296,12 @@ def _epoch(state: RunState, event: Record) -> RunState:
     )
 
 
+def _pace(state: RunState, event: Record) -> RunState:
+    spent = {part: number(event, f"{part}_seconds") for part in ("data", "inner", "outer", "other")}
+    known = {part: seconds for part, seconds in spent.items() if seconds is not None and 0 <= seconds < math.inf}
+    return replace(state, spent=known)
+
+
 def _value(state: RunState, event: Record) -> RunState:
     step = whole(event, "step")
     if step is None:
@@ -354,6 +362,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "begin": _begin,
     "step": _step,
     "epoch": _epoch,
+    "pace": _pace,
     "value": _value,
     "trial": _trial,
     "validation": _validation,

@@ -3,6 +3,7 @@
 per epoch     0.305s  ▃▂▁▂▁▁█  median of 8
 per second    36.1 steps  1.52k images
 time          search 4s  training 10s
+a step        data 1.2%  inner 55.1%  outer 42.0%  other 1.7%
 memory        device 1.21 GB  host 812 MB, at most
 """
 
@@ -18,7 +19,7 @@ from rich.text import Text
 from metanas.ui.paper import DIM, OUTER, Paper
 from metanas.ui.plot import sparkline
 from metanas.ui.state import RunState
-from metanas.ui.units import count, duration, seconds, size
+from metanas.ui.units import count, duration, percent, seconds, size
 
 NAME, WIDEST = 14, 60  # cells of the name of a line, and of a sparkline
 
@@ -47,6 +48,10 @@ def resources(state: RunState, paper: Paper) -> list[Text]:
         training = state.networks or state.training
         after = f"  training {duration(max(state.elapsed - state.found_at, 0.0))}" if training else ""
         facts.append(_line("time", f"{'search' if not state.tuning else 'tuning'} {duration(state.found_at)}{after}"))
+    total = sum(state.spent.values())
+    if total > 0:
+        shares = "  ".join(f"{part} {percent(state.spent[part] / total)}" for part in state.spent)
+        facts.append(_line("a step", shares))
     held = [("device", state.memory), ("host", state.host_memory)]
     told = "  ".join(
         f"{where} {size(number)}" for where, number in held if number is not None and math.isfinite(number)
