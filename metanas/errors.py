@@ -52,6 +52,10 @@ class RankError(MetanasError, RuntimeError):
         return cls(f"another rank is gone or late ({why}); start all again: a run goes on from its last checkpoint")
 
 
+class OutOfMemoryError(MetanasError, RuntimeError):
+    """A batch that does not fit into memory."""
+
+
 class RunError(MetanasError, RuntimeError):
     """A run folder that cannot be used: missing, locked, read-only, changed, or of another version."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from metanas.data.seeds import seeded
 from metanas.network import Maker, Network, fused
 from metanas.network.fused import difference
 
@@ -20,21 +18,20 @@ TOLERANCE = (1e-2, 0.1, 0.1)
 def fused_if_equal(
     network: Network,
     inputs: Tensor,
-    choices: Iterable[tuple[str, int]],
+    mix: Mapping[str, Tensor],
     *,
     ops: Mapping[str, Maker],
     warn: Callable[[str], None],
+    checkpoint: bool = False,
 ) -> Network:
     """The fused twin of a supernet; the network itself, with a warning, where the two differ on a batch.
 
     Args:
         inputs: a few examples.
-        choices: name and number of candidates of what will be mixed; the weights are drawn.
-        ops: what the network was made with.
+        mix: mixing weights of what will be mixed, any but equal ones.
+        ops, checkpoint: as of `metanas.network.fused`.
     """
-    twin = fused(network, ops=ops)
-    generator = seeded(0, "executor")
-    mix = {name: torch.rand(count, generator=generator).to(inputs.device) for name, count in choices}
+    twin = fused(network, ops=ops, checkpoint=checkpoint)
     try:
         apart = difference(twin, inputs, mix=mix)
     except RuntimeError as error:

@@ -148,6 +148,8 @@ class Parts:
         controller = self.controller if self.searches else None
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
+        if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
+            raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         rows = len(self.data.shape) == 1
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
@@ -271,14 +273,8 @@ class Parts:
         if self.origin is not None:
             bequeath(network, self.origin.weights)
         if self.recipe.search.executor == "fused":
-            omega = controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
-            network = fused_if_equal(
-                network,
-                self.data.inner.inputs[:COMPARED],
-                [(name, len(row)) for name, row in omega.items()],
-                ops=self.handed.ops or OPS,
-                warn=warn,
-            )
+            ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
+            network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
         problem = meta_network(network, loss=self.task.loss, precision=self.recipe.precision)
         return GradientSearch(
             self.space,
@@ -292,6 +288,13 @@ class Parts:
             task=self.task,
             share=self.ranks.share,
         )
+
+    def probe(self, controller: GradientController) -> tuple[Tensor, dict[str, Tensor]]:
+        """A few examples and some mixing weights, to try a supernet with."""
+        omega = controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+        generator = seeded(0, "executor")
+        mix = {name: torch.rand(len(row), generator=generator).to(self.device) for name, row in omega.items()}
+        return self.data.inner.inputs[:COMPARED], mix
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
         section = self.recipe.search

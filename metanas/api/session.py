@@ -19,6 +19,7 @@ import numpy as np
 
 from metanas import __version__
 from metanas.api.documents import SCHEMA
+from metanas.api.memory import free_bytes, named, need_of
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
 from metanas.errors import CheckpointError, DivergedError
@@ -93,13 +94,23 @@ class Session:
         if state is not None:
             search.restore(state)
         if isinstance(search, GradientSearch):
-            self._by_gradient(search)
+            self._within_memory(search)
             self._lead()
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
         else:
             self._by_value(search)
         self.steps = search.step
         return self.parts.space.architecture(search.derive())
+
+    def _within_memory(self, search: GradientSearch) -> None:
+        """The steps of a search; what they need is said before, and that there is not enough in one line."""
+        device, batch_size = self.parts.device, self.parts.recipe.search.batch_size // self.parts.ranks.count
+        with named(None, batch_size, device):
+            need = need_of(search.network, *self.parts.probe(search.controller))
+        line, short = need.told(batch_size, free_bytes(device))
+        self.recorder.say(line, "warning" if short else "info")
+        with named(need, batch_size, device):
+            self._by_gradient(search)
 
     def _lead(self) -> None:
         """What comes now, the first rank does alone; the others are at their end."""

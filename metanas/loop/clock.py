@@ -1,7 +1,7 @@
 """Where the time of a step goes, without making the host wait for the device.
 
     clock.turn("data")       from now on time is the data's
-    clock.turn("inner")    and now that of the inner problem
+    clock.turn("inner")      and now that of the inner problem
     clock.read()             -> {"data": seconds, "inner": ..., ...} since the last reading
 
 On the CPU the turns are times; on CUDA they are events in the device's queue, which are looked at when they are read.
@@ -24,7 +24,7 @@ class Clock:
     >>> clock = Clock(torch.device("cpu"))
     >>> clock.turn("data"); clock.turn("other"); clock.turn("data")
     >>> sorted(clock.read()), clock.read()
-    (['data', 'inner', 'other', 'outer], {'data': 0.0, 'inner': 0.0, 'outer': 0.0, 'other': 0.0})
+    (['data', 'inner', 'other', 'outer'], {'data': 0.0, 'inner': 0.0, 'outer': 0.0, 'other': 0.0})
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metanas.network.grouped import FusedStep, Scales, Values, last_reads
+from metanas.network.grouped import FusedStep, Scales, Values, last_reads, segments
 from metanas.network.mixing import Mix, combine, size_arguments
 from metanas.network.network import Network, module_name
 from metanas.network.ops import OPS, Maker
@@ -26,11 +26,13 @@ Plan = list[tuple[FusedStep, tuple[str, ...]]]
 """Each step, and the values that are let go of after it."""
 
 
-def fused(network: Network, *, ops: Mapping[str, Maker] = OPS) -> FusedNetwork:
+def fused(network: Network, *, ops: Mapping[str, Maker] = OPS, checkpoint: bool = False) -> FusedNetwork:
     """A twin of `network` that computes the same, faster.
 
     Args:
         ops: what the network was made with: an operation of the user's own runs as it is.
+        checkpoint: forget what is inside the cells, and compute it once more for the gradients: more time, and the
+            memory of a single cell.
 
     >>> from metanas.network import supernet
     >>> from metanas.space import Space, chain, one_of, op
@@ -39,7 +41,7 @@ def fused(network: Network, *, ops: Mapping[str, Maker] = OPS) -> FusedNetwork:
     >>> fused(network)(torch.ones(1, 2, 4, 4), mix={"y": torch.ones(2)}).shape
     torch.Size([1, 2])
     """
-    return FusedNetwork(network.plain, ops)
+    return FusedNetwork(network.plain, ops, checkpoint)
 
 
 class FusedNetwork(Network):
@@ -50,12 +52,13 @@ class FusedNetwork(Network):
 
     _network: Network
     _own: frozenset[str]
+    _checkpoint: bool
     _plans: dict[tuple[frozenset[str], str], Plan]
 
-    def __init__(self, network: Network, ops: Mapping[str, Maker]) -> None:
+    def __init__(self, network: Network, ops: Mapping[str, Maker], checkpoint: bool = False) -> None:
         self.__dict__ = dict(network.__dict__)  # with the very dicts of its modules
         own = frozenset(kind for kind, maker in OPS.items() if ops.get(kind) is maker)
-        self.__dict__ |= {"_network": network, "_own": own, "_plans": {}}
+        self.__dict__ |= {"_network": network, "_own": own, "_checkpoint": checkpoint, "_plans": {}}
 
     @property
     def plain(self) -> Network:
@@ -83,7 +86,9 @@ class FusedNetwork(Network):
             program = self.program
             modules = {s.out: self._module(s) for s in program.steps if isinstance(s, Apply)}
             parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu")
-            steps = plan(parts)
+            steps: Sequence[FusedStep] = plan(parts)
+            if self._checkpoint:
+                steps = segments(steps, program.output)
             self._plans[key] = list(zip(steps, last_reads(steps, program.output), strict=True))
         return self._plans[key]
 
@@ -97,6 +102,10 @@ class FusedNetwork(Network):
             found: Tensor = self._module(step)(values[step.source], **size_arguments(step, mix))
             return found
         return self.scan(step, values[step.source], mix)
+
+    def copied(self) -> FusedNetwork:
+        """A twin of a copy: what runs on it leaves no trace here, whatever an operation of the user's does."""
+        return FusedNetwork(copy.deepcopy(self.plain), {kind: OPS[kind] for kind in self._own}, self._checkpoint)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         return copy.deepcopy(self.plain, memo)
@@ -117,11 +126,10 @@ def difference(network: FusedNetwork, *inputs: Tensor, mix: Mapping[str, Tensor]
     >>> max(difference(fused(network), torch.rand(3, 2, 4, 4, dtype=torch.float64), mix=mix)) < 1e-12
     True
     """
-    plain = copy.deepcopy(network)  # an operation of the user's may write into itself
-    twin = FusedNetwork(plain, {kind: OPS[kind] for kind in network._own})
+    twin = network.copied()
     weights = {name: w.detach().clone().requires_grad_() for name, w in mix.items()}
-    parameters = [p for p in plain.parameters() if p.requires_grad]
-    one, two = (_measured(each, inputs, weights, parameters) for each in (twin, plain))
+    parameters = [p for p in twin.parameters() if p.requires_grad]
+    one, two = (_measured(each, inputs, weights, parameters) for each in (twin, twin.plain))
     outputs, of_parameters, of_weights = (_apart(x, y) for x, y in zip(one, two, strict=True))
     return outputs, of_parameters, of_weights
 

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Part: TypeAlias = tuple[str, int]
 """A candidate of a choice."""
@@ -230,6 +232,52 @@ class Sum:
             x = values[value]
             total = total + x if part is None else torch.addcmul(total, x, scales.one(part))
         values[self.out] = total
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Steps whose values are forgotten after the forward pass, and computed once more in the backward pass.
+
+    `sources` and `outs`: what comes from before and what is read after. Under a transform of torch.func, which
+    checkpointing does not go with, and where nothing is differentiated, the steps run as they are.
+    """
+
+    steps: tuple[FusedStep, ...]
+    sources: tuple[str, ...]
+    outs: tuple[str, ...]
+
+    def run(self, values: Values, scales: Scales) -> None:
+        if torch._C._are_functorch_transforms_active() or not torch.is_grad_enabled():
+            for step in self.steps:
+                step.run(values, scales)
+            return
+        found = checkpoint(self._again, scales.mix, *(values[s] for s in self.sources), use_reentrant=False)
+        values.update(zip(self.outs, found, strict=True))
+
+    def _again(self, mix: Mapping[str, Tensor], *given: Tensor) -> tuple[Tensor, ...]:
+        values, scales = dict(zip(self.sources, given, strict=True)), Scales(mix)  # its own: it is made twice, alike
+        for step in self.steps:
+            step.run(values, scales)
+        return tuple(values[out] for out in self.outs)
+
+
+def segments(steps: Sequence[FusedStep], output: str) -> list[FusedStep]:
+    """The steps, with those of a cell (what stands before the first point of a value's name) as one segment. What is
+    computed once for a cell is part of it.
+    """
+    cells = [step.outs[0].partition("|")[0].partition(".")[0] if "." in step.outs[0] else "" for step in steps]
+    for k in range(len(steps) - 2, -1, -1):
+        if isinstance(steps[k], Once):
+            cells[k] = cells[k + 1]
+    found: list[FusedStep] = []
+    for cell, group in groupby(range(len(steps)), key=cells.__getitem__):
+        rows = [steps[k] for k in group]
+        inside = {out for step in rows for out in step.outs}
+        later = {source for step in steps if step not in rows for source in step.sources} | {output}
+        sources = tuple(dict.fromkeys(s for step in rows for s in step.sources if s not in inside))
+        outs = tuple(out for step in rows for out in step.outs if out in later)
+        found += [Segment(tuple(rows), sources, outs)] if cell else rows
+    return found
 
 
 def normed(x: Tensor, norm: nn.BatchNorm2d, parts: tuple[Part, ...], scales: Scales) -> Tensor:

@@ -90,7 +90,8 @@ class SearchRecipe(Section):
     the inner split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those
     trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`:
     learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
-    supernet; "fused" computes together what reads the same value, after a comparison with "plain".
+    supernet; "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget
+    what is inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
     """
 
     controller: str = "drnas"
@@ -113,6 +114,7 @@ class SearchRecipe(Section):
     refine_from: Literal["supernet", "scratch"] = "supernet"
     refine_lr: Rate | None = None
     executor: Literal["fused", "plain"] = "fused"
+    checkpoint: bool = False
 
     @property
     def warmup_epochs(self) -> int:

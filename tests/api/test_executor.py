@@ -19,6 +19,7 @@ from metanas.recipe import Recipe
 from metanas.run import read_events
 from metanas.space import NEEDED, Space, chain, one_of, op
 
+MIX = {"body": torch.tensor([0.3, 0.6])}
 Quick = Callable[..., metanas.api.Result]
 
 
@@ -54,7 +55,7 @@ def test_what_does_not_run_is_told_of(monkeypatch: pytest.MonkeyPatch, tiny: Spa
     network = supernet(tiny, (1, 6, 6), 2)
     monkeypatch.setattr(FusedNetwork, "forward", broken)
     told: list[str] = []
-    found = fused_if_equal(network, torch.rand(4, 1, 6, 6), [("body", 2)], ops=OPS, warn=told.append)
+    found = fused_if_equal(network, torch.rand(4, 1, 6, 6), MIX, ops=OPS, warn=told.append)
     assert found is network and told == ["the fused executor does not run (no kernel); the plain one does its work"]
 
 
@@ -72,15 +73,15 @@ def test_a_wrong_number_is_found_in_outputs_and_in_gradients(monkeypatch: pytest
     for wrong in (outputs, gradients):
         monkeypatch.setattr(FusedNetwork, "forward", wrong)
         told: list[str] = []
-        assert fused_if_equal(network, images, [("body", 2)], ops=OPS, warn=told.append) is network and len(told) == 1
+        assert fused_if_equal(network, images, MIX, ops=OPS, warn=told.append) is network and len(told) == 1
     monkeypatch.setattr(FusedNetwork, "forward", right)
-    assert fused_if_equal(network, images, [("body", 2)], ops=OPS, warn=told.append) is not network and len(told) == 1
+    assert fused_if_equal(network, images, MIX, ops=OPS, warn=told.append) is not network and len(told) == 1
 
 
 def test_comparing_leaves_the_network_and_the_generators_as_they_were(tiny: Space) -> None:
     network: Network = supernet(tiny, (1, 6, 6), 2)
     before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
-    fused_if_equal(network, torch.rand(4, 1, 6, 6, generator=torch.Generator()), [("body", 2)], ops=OPS, warn=print)
+    fused_if_equal(network, torch.rand(4, 1, 6, 6, generator=torch.Generator()), MIX, ops=OPS, warn=print)
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in fused(network).parameters())

@@ -1,0 +1,120 @@
+"""What a search needs in memory, said before it begins, and what to do where there is not enough."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metanas.errors import OutOfMemoryError
+from metanas.network import FusedNetwork, Network
+from metanas.network.memory import kept_bytes
+from metanas.ui.units import size
+
+COPIES = 4
+"""Of the weights: themselves, their gradients, the momentum, and one in passing."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes: `weights` whatever the batch, and `example` for each example of it. An estimate, of what the forward pass
+    keeps; what comes and goes in the backward pass is a fraction of that.
+    """
+
+    weights: int
+    example: float
+
+    def at(self, batch_size: int) -> float:
+        """
+        >>> Need(1000, 10.0).at(64)
+        1640.0
+        """
+        return self.weights + self.example * batch_size
+
+    def fitting(self, free: float) -> int:
+        """The largest power of two of examples that fits, 0 where none does.
+
+        >>> Need(1000, 10.0).fitting(1400.0), Need(1000, 10.0).fitting(500.0)
+        (32, 0)
+        """
+        room = int((free - self.weights) / self.example) if self.example else 0
+        return 1 << room.bit_length() - 1 if room > 0 else 0
+
+    def told(self, batch_size: int, free: float | None) -> tuple[str, bool]:
+        """A line for the log, and whether it is a warning.
+
+        >>> Need(10**6, 10.0**6).told(64, 10.0**9)
+        ('batches of 64 need about 65.0 MB, and 1.00 GB are free', False)
+        >>> Need(10**6, 10.0**6).told(64, 40.0 * 10**6)[0]
+        'batches of 64 need about 65.0 MB, and 40.0 MB are free: batches of 32 would fit (search.batch_size), or \
+search.checkpoint = true, which keeps less'
+        """
+        need = self.at(batch_size)
+        line = f"batches of {batch_size} need about {size(need)}"
+        if free is None:
+            return line, False
+        line += f", and {size(free)} are free"
+        if need <= free:
+            return line, False
+        return f"{line}: {self._advice(free)}", True
+
+    def _advice(self, free: float) -> str:
+        fits = self.fitting(free)
+        smaller = f"batches of {fits} would fit (search.batch_size)" if fits else "not even one example fits"
+        return f"{smaller}, or search.checkpoint = true, which keeps less"
+
+
+def need_of(network: Network, inputs: Tensor, mix: Mapping[str, Tensor]) -> Need:
+    """Measured by a forward pass of a copy on a few examples."""
+    network = network.copied() if isinstance(network, FusedNetwork) else copy.deepcopy(network)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    return Need(COPIES * weights, kept_bytes(network, inputs, mix=mix) / len(inputs))
+
+
+def free_bytes(device: torch.device) -> float | None:
+    """What can be had there now; None where nobody tells.
+
+    >>> free_bytes(torch.device("meta"))
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.type == "cpu" and os.path.exists("/proc/meminfo"):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            rows = dict(line.split(":", 1) for line in file if ":" in line)
+        if "MemAvailable" in rows:
+            return 1024.0 * int(rows["MemAvailable"].split()[0])
+    return None
+
+
+@contextmanager
+def named(need: Need | None, batch_size: int, device: torch.device) -> Iterator[None]:
+    """Running out of memory in the block is said in one line, with what would fit.
+
+    Raises:
+        OutOfMemoryError: in place of torch's own.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(_lacking(need, batch_size, device)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # the CPU's allocator has no error of its own
+            raise
+        raise OutOfMemoryError(_lacking(need, batch_size, device)) from error
+
+
+def _lacking(need: Need | None, batch_size: int, device: torch.device) -> str:
+    whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else free_bytes(device)
+    about = "" if need is None else f", which need about {size(need.at(batch_size))}"
+    there = "" if whole is None else f" ({size(whole)} there)"
+    if need is not None and whole is not None and need.at(batch_size) > whole:
+        advice = need._advice(whole)
+    else:
+        advice = f"take batches of {max(batch_size // 2, 1)} (search.batch_size), or search.checkpoint = true"
+    return f"out of memory on {device}{there} at batches of {batch_size}{about}: {advice}"

@@ -1,0 +1,105 @@
+"""What a search needs is said before it begins; running out of memory is said in one line, with what would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import metanas.api
+from metanas.api import memory
+from metanas.api.memory import Need, free_bytes, named
+from metanas.errors import OutOfMemoryError, RecipeError
+from metanas.network import FusedNetwork
+from metanas.run import read_events
+
+Quick = Callable[..., metanas.api.Result]
+
+
+def told(run: Any, level: str) -> list[str]:
+    events = read_events(run / "events.jsonl").events
+    return [e["message"] for e in events if e["kind"] == "log" and e["level"] == level]
+
+
+def test_the_need_is_in_the_log_and_short_memory_a_warning(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = quick()
+    assert [line for line in told(first.run, "info") if line.startswith("batches of 32 need about ")]
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 50_000.0)
+    monkeypatch.setattr("metanas.api.session.free_bytes", lambda device: 50_000.0)
+    (line,) = told(quick().run, "warning")
+    assert " and 50.0 kB are free: batches of 16 would fit (search.batch_size), or search.checkpoint = true" in line
+
+
+def test_an_estimate_is_near_what_is_held(quick: Quick) -> None:
+    """The need of a batch of 64 from one of 4, against what a pass over 64 keeps."""
+    from metanas import load_space
+    from metanas.network import fused, supernet
+    from metanas.network.memory import kept_bytes
+
+    space = load_space("nasbench201", channels=4, cells=1)
+    network = fused(supernet(space, (3, 16, 16), 10))
+    mix = {c.name: torch.full((5,), 0.2) for c in space.choices}
+    need = memory.need_of(network, torch.randn(4, 3, 16, 16), mix)
+    held = need.weights + kept_bytes(network, torch.randn(64, 3, 16, 16), mix=mix)
+    assert held <= need.at(64) < 1.2 * held
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried 1 bytes"),
+        MemoryError(),
+    ],
+    ids=["device", "host", "python"],
+)
+def test_out_of_memory_is_named(quick: Quick, runs: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    calls = []
+    right = FusedNetwork.forward
+
+    def forward(self: FusedNetwork, *inputs: Any, **arguments: Any) -> Any:
+        calls.append(1)
+        if inputs[0].shape[0] > 4:
+            raise error
+        return right(self, *inputs, **arguments)
+
+    monkeypatch.setattr(FusedNetwork, "forward", forward)
+    with pytest.raises(OutOfMemoryError) as found:
+        quick(run="first")
+    message = str(found.value)
+    assert message.startswith("out of memory on cpu (") and "\n" not in message
+    assert " at batches of 32, which need about " in message
+    assert message.endswith(": take batches of 16 (search.batch_size), or search.checkpoint = true")
+    assert read_events(runs / "first" / "events.jsonl").events[-1]["status"] == "failed"
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes do not fit"), named(None, 8, torch.device("cpu")):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_what_is_too_large_for_the_whole_device_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000.0)
+    with (
+        pytest.raises(OutOfMemoryError, match=r"at batches of 64, .* 64\.1 kB: batches of 8 would fit"),
+        named(Need(100, 1000.0), 64, torch.device("cpu")),
+    ):
+        raise MemoryError
+    with (
+        pytest.raises(OutOfMemoryError, match="not even one example fits"),
+        named(Need(9500, 1000.0), 64, torch.device("cpu")),
+    ):
+        raise MemoryError
+
+
+def test_free_memory_of_this_host() -> None:
+    free = free_bytes(torch.device("cpu"))
+    assert free is None or 1e7 < free < 1e14
+
+
+def test_forgetting_takes_the_fused_executor(quick: Quick) -> None:
+    assert quick(settings={"search.checkpoint": True}).found == quick().found
+    with pytest.raises(RecipeError, match=r"search\.checkpoint: only the fused executor does that"):
+        quick(settings={"search.checkpoint": True, "search.executor": "plain"})

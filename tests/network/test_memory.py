@@ -1,0 +1,63 @@
+"""What a forward pass keeps, and a supernet that forgets the inside of its cells."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import grad
+
+from metanas import load_space
+from metanas.network import fused, supernet
+from metanas.network.fused import difference
+from metanas.network.grouped import Segment
+from metanas.network.memory import kept_bytes
+from metanas.space import Space, chain, op
+
+SPACES = {"nasbench201": {"channels": 4, "cells": 2}, "darts": {"channels": 4, "layers": 4}}
+
+
+def test_kept_bytes_are_counted_once_and_grow_with_the_batch() -> None:
+    space = Space(chain(("a", op("activation", activation="tanh")), ("b", op("activation", activation="sigmoid"))))
+    network = supernet(space, (1, 2, 2), 1)
+    one, four = (kept_bytes(network, torch.ones(n, 1, 2, 2, requires_grad=True), mix={}) for n in (1, 4))
+    assert one == 2 * 4 * 4 and four == 4 * one  # both outputs, float32
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_forgetting_changes_no_number_and_keeps_little(name: str) -> None:
+    space = load_space(name, **SPACES[name])
+    network = supernet(space, (3, 8, 8), 4).double()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3, 8, 8, generator=generator, dtype=torch.float64)
+    mix = {
+        c.name: torch.rand(len(c.candidates), generator=generator, dtype=torch.float64, requires_grad=True)
+        for c in space.choices
+        if c.take == 1
+    }
+    forgetful = fused(network, checkpoint=True)
+    assert max(difference(forgetful, images, mix=mix)) < 1e-12
+    plain, fast, little = (kept_bytes(n, images, mix=mix) for n in (network, fused(network), forgetful))
+    assert little < fast / 5 < plain / 7
+    steps = [step for step, _ in forgetful._plan(frozenset(mix), "cpu")]
+    cells = {"nasbench201": 6, "darts": 4}[name]
+    assert sum(isinstance(step, Segment) for step in steps) == cells
+
+
+def test_under_a_transform_and_twice_differentiated_it_is_the_same() -> None:
+    space = load_space("nasbench201", channels=2, cells=1)
+    network = supernet(space, (1, 4, 4), 3).double()
+    images = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.arange(6) % 3
+    weights = {c.name: torch.linspace(0.1, 0.5, 5, dtype=torch.float64) for c in space.choices}
+    found = []
+    for one in (fused(network), fused(network, checkpoint=True)):
+
+        def loss(mix: dict[str, torch.Tensor], one: torch.nn.Module = one) -> torch.Tensor:
+            return F.cross_entropy(one(images, mix=mix), targets)
+
+        leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
+        first = torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=True)
+        second = torch.autograd.grad(torch.cat(first).square().sum(), list(leaves.values()))
+        found.append(torch.cat([*grad(loss)(weights).values(), *first, *second]).detach())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-12)
