@@ -21,10 +21,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from machine import machine
+from torch.utils.flop_counter import FlopCounterMode
 
 from metanas import load_space
 from metanas.api.bench import bench
 from metanas.network import Network, fused, supernet
+from metanas.network.memory import kept_bytes
 from metanas.space import NEEDED, Content, Edge, Graph, Node, Space, chain, one_of, op
 
 SUPERNETS: dict[str, tuple[str, dict[str, object]]] = {
@@ -88,6 +90,42 @@ def growth(repeats: int) -> None:
             print(f"{name:<12}{what:>8}" + "".join(f"{share:10.2f}" for share in shares))
 
 
+def best(run: Callable[[], Any], repeats: int = 5) -> float:
+    """Seconds of the fastest of some runs."""
+    found = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
+def floors() -> None:
+    """What a step of NAS-Bench-201's supernet cannot be faster than: its arithmetic at the speed of a matrix product,
+    and its activations written once and read once, in each of the two passes, at the speed of a copy.
+    """
+    name, (source, options) = next(iter(SUPERNETS.items()))
+    space = load_space(source, **options)
+    network = fused(supernet(space, (3, 32, 32), 10))
+    images, labels = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+    mix = {c.name: torch.full((len(c.candidates),), 0.2, requires_grad=True) for c in space.choices}
+    constant = {name: weights.detach() for name, weights in mix.items()}
+    with FlopCounterMode(display=False) as counter:
+        torch.autograd.grad(F.cross_entropy(network(images, mix=constant), labels), list(network.parameters()))
+        torch.autograd.grad(F.cross_entropy(network(images, mix=mix), labels), list(mix.values()))
+    flops = counter.get_total_flops()
+    held = kept_bytes(network, images, mix=constant) + kept_bytes(network, images, mix=mix)
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    speed = 2 * 2048**3 / best(lambda: a @ b)
+    big = torch.randn(1 << 26)
+    into = torch.empty_like(big)
+    width = 2 * 4 * big.numel() / best(lambda: into.copy_(big))
+    print(
+        f"\nfloors of {name}: {flops / 1e9:.0f} GFLOP at {speed / 1e9:.0f} GFLOP/s, {flops / speed:.2f} s; "
+        f"{held / 1e9:.2f} GB of activations, twice at {width / 1e9:.1f} GB/s, {2 * held / width:.2f} s"
+    )
+
+
 FIRST_STEP = """
 import torch
 torch.set_num_threads({threads})
@@ -123,6 +161,7 @@ def main() -> None:
         times = bench(load_space(space, **options), repeats=arguments.repeats)
         told = ", ".join(f"{t.way} {t.seconds:.2f} s ({times[0].seconds / t.seconds:.2f}x)" for t in times)
         print(f"{name}: {told}", flush=True)
+    floors()
     growth(arguments.repeats)
     first_step(arguments.threads)
 
