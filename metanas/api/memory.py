@@ -45,23 +45,15 @@ class Need:
         room = int((free - self.weights) / self.example) if self.example else 0
         return 1 << room.bit_length() - 1 if room > 0 else 0
 
-    def told(self, batch_size: int, free: float | None) -> tuple[str, bool]:
-        """A line for the log, and whether it is a warning.
+    def short(self, batch_size: int, free: float) -> str:
+        """A line for where that is more than there is.
 
-        >>> Need(10**6, 10.0**6).told(64, 10.0**9)
-        ('batches of 64 need about 65.0 MB, and 1.00 GB are free', False)
-        >>> Need(10**6, 10.0**6).told(64, 40.0 * 10**6)[0]
+        >>> Need(10**6, 10.0**6).short(64, 40.0 * 10**6)
         'batches of 64 need about 65.0 MB, and 40.0 MB are free: batches of 32 would fit (search.batch_size), or \
 search.checkpoint = true, which keeps less'
         """
-        need = self.at(batch_size)
-        line = f"batches of {batch_size} need about {size(need)}"
-        if free is None:
-            return line, False
-        line += f", and {size(free)} are free"
-        if need <= free:
-            return line, False
-        return f"{line}: {self._advice(free)}", True
+        needed = size(self.at(batch_size))
+        return f"batches of {batch_size} need about {needed}, and {size(free)} are free: {self._advice(free)}"
 
     def _advice(self, free: float) -> str:
         fits = self.fitting(free)

@@ -102,6 +102,10 @@ class Recorder:
         """Where the time of the steps since the last pace went."""
         self.log.write("pace", step=step, **{f"{part}_seconds": spent for part, spent in seconds.items()})
 
+    def need(self, batch_size: int, bytes_: float, free: float | None) -> None:
+        """What a search needs in memory, by an estimate, and what there was of it."""
+        self.log.write("need", batch_size=batch_size, bytes=bytes_, free=free)
+
     def value(self, e: Evaluation) -> None:
         """One evaluation of a search by value."""
         self.log.write(

@@ -107,8 +107,10 @@ class Session:
         device, batch_size = self.parts.device, self.parts.recipe.search.batch_size // self.parts.ranks.count
         with named(None, batch_size, device):
             need = need_of(search.network, *self.parts.probe(search.controller))
-        line, short = need.told(batch_size, free_bytes(device))
-        self.recorder.say(line, "warning" if short else "info")
+        free = free_bytes(device)
+        self.recorder.need(batch_size, need.at(batch_size), free)
+        if free is not None and need.at(batch_size) > free:
+            self.recorder.say(need.short(batch_size, free), "warning")
         with named(need, batch_size, device):
             self._by_gradient(search)
 

@@ -5,7 +5,6 @@ Li, Talwalkar: Random search and reproducibility for neural architecture search,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metanas.controllers.base import ValueController
-from metanas.errors import SpaceError
+from metanas.controllers.memory import NOTHING, best_of, remembered
 from metanas.space import Architecture, Space
 
 
@@ -22,18 +21,13 @@ class RandomSearch(ValueController):
     """Uniform proposals; memory: {"told": how many, "best": architecture or None, "value": its value or None}."""
 
     def start(self, space: Space) -> dict[str, Any]:
-        return {"told": 0, "best": None, "value": None}
+        return dict(NOTHING)
 
     def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
         return space.sample(rng)
 
     def tell(self, memory: Mapping[str, Any], architecture: Architecture, value: float) -> dict[str, Any]:
-        told = memory["told"] + 1
-        if not math.isfinite(value) or (memory["value"] is not None and value <= memory["value"]):
-            return {**memory, "told": told}
-        return {"told": told, "best": architecture.to_json(), "value": value}
+        return remembered(memory, architecture, value)
 
     def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
-        if memory["best"] is None:
-            raise SpaceError(f"none of {memory['told']} architectures had a finite value; tell at least one")
-        return space.architecture(memory["best"])
+        return best_of(space, memory)

@@ -29,25 +29,36 @@ class ValueSearch:
 
     Args:
         objective: architecture -> how good it is, larger is better.
-        budget: how many architectures are evaluated.
+        budget: how many architectures are evaluated at most.
         seed: of what is proposed.
+        seconds: what may be charged: no evaluation begins when the objective's `spent` has reached it.
 
     Raises:
-        SpaceError: budget < 1.
+        SpaceError: budget < 1, or seconds for an objective that charges nothing.
     """
 
     def __init__(
-        self, space: Space, objective: Objective, controller: ValueController, *, budget: int, seed: int
+        self,
+        space: Space,
+        objective: Objective,
+        controller: ValueController,
+        *,
+        budget: int,
+        seed: int,
+        seconds: float | None = None,
     ) -> None:
         if budget < 1:
             raise SpaceError(f"budget must be >= 1, got {budget}")
+        if seconds is not None and not hasattr(objective, "spent"):
+            raise SpaceError("seconds: the objective does not say what it has spent; leave them out, or take a table")
+        self.seconds = seconds
         self.space, self.objective, self.controller = space, objective, controller
         self.budget, self.seed, self.step = budget, seed, 0
         self.memory = controller.start(space)
 
     def steps(self) -> Iterator[Evaluation]:
         """The evaluations that are left, in order. Errors of the objective pass through."""
-        while self.step < self.budget:
+        while self.step < self.budget and not self._spent():
             rng = np.random.default_rng([self.seed, self.step])
             architecture = self.controller.propose(self.space, self.memory, rng=rng)
             value = float(self.objective(architecture))  # memory is plain data: no tensor, no numpy number
@@ -57,14 +68,20 @@ class ValueSearch:
             best = None if best_value is None else self.derive()
             yield Evaluation(self.step, self.budget, architecture, value, best, best_value)
 
+    def _spent(self) -> bool:
+        return self.seconds is not None and float(getattr(self.objective, "spent")) >= self.seconds  # noqa: B009
+
     def derive(self) -> Architecture:
         """The best architecture so far. Raises SpaceError before the first finite value."""
         return self.controller.best(self.space, self.memory)
 
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on: plain data."""
-        return {"step": self.step, "memory": dict(self.memory)}
+        found = {"step": self.step, "memory": dict(self.memory)}
+        return found if self.seconds is None else {**found, "spent": self.objective.spent}  # type: ignore[attr-defined]
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave."""
         self.step, self.memory = state["step"], dict(state["memory"])
+        if self.seconds is not None:
+            self.objective.spent = state["spent"]  # type: ignore[attr-defined]

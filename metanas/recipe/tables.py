@@ -10,7 +10,17 @@ from typing import Any
 import torch
 
 from metanas.bilevel import Estimator, FiniteDifference, FirstOrder, Unrolled
-from metanas.controllers import Controller, Darts, DartsPt, DrNas, GradientController, RandomSearch
+from metanas.controllers import (
+    Controller,
+    Darts,
+    DartsPt,
+    DrNas,
+    GradientController,
+    LocalSearch,
+    Predictor,
+    RandomSearch,
+    RegularisedEvolution,
+)
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, nearest
 from metanas.evaluation import Training
@@ -22,6 +32,9 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "darts": Darts,
     "darts_pt": DartsPt,
     "drnas": DrNas,
+    "evolution": RegularisedEvolution,
+    "local_search": LocalSearch,
+    "predictor": Predictor,
     "random": RandomSearch,
 }
 

@@ -31,6 +31,7 @@ _TAIL_BYTES = 1 << 16
 _SAME = {
     "step": ("step",),
     "epoch": ("epoch",),
+    "pace": ("step",),
     "value": ("step",),
     "validation": ("step",),
     "trial": ("trial",),

@@ -73,7 +73,16 @@ class Space:
                 raise SpaceError(f"template: no choice {name!r}{nearest(name, names)}")
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Once: the graph of a large space takes longer to hash than an architecture takes to evaluate by a table."""
         return hash((self.graph, self.name, self.limits, self.template, self.auxiliary))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without its hash, which other processes compute to another number."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     @cached_property
     def program(self) -> Program:

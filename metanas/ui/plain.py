@@ -23,12 +23,12 @@ from types import TracebackType
 from typing import TextIO, final
 
 from metanas.ui.few_shot import plus_minus
-from metanas.ui.fields import Record, string, whole
+from metanas.ui.fields import Record, number, string, whole
 from metanas.ui.follow import Follower
 from metanas.ui.state import UNDER_WAY, RunState, status_at
 from metanas.ui.text import inert
 from metanas.ui.tuning import OuterPoint, Tuning, chosen, doubts
-from metanas.ui.units import count, duration, loss, percent, score
+from metanas.ui.units import count, duration, loss, percent, score, size
 from metanas.ui.verdict import verdict
 
 PERIOD = 0.25  # seconds between two looks at the folder
@@ -103,6 +103,12 @@ def _numbers(last: OuterPoint, state: RunState) -> list[str]:
         parts.append(f"skipped {state.skipped}")
     parts += [f"{name} {loss(value)}" for name, value in list(last.learned.items())[:NAMED]]
     return [*parts, f"and {len(last.learned) - NAMED} more"] if len(last.learned) > NAMED else parts
+
+
+def _need(event: Record, state: RunState) -> list[str]:
+    needed, free, images = number(event, "bytes"), number(event, "free"), whole(event, "batch_size")
+    there = "" if free is None else f", {size(free)} free"
+    return [] if needed is None else [f"{state.name}: batches of {images} need about {size(needed)} of memory{there}"]
 
 
 def _epoch(event: Record, state: RunState) -> list[str]:
@@ -183,6 +189,7 @@ def _end(event: Record, state: RunState) -> list[str]:
 
 SAYS = {
     "begin": _begin,
+    "need": _need,
     "epoch": _epoch,
     "value": _value,
     "trial": _trial,

@@ -68,6 +68,7 @@ class RunState:
     gradient_norm: float | None = None
     memory: float | None = None  # bytes of the device that were in use at most
     host_memory: float | None = None
+    needed: float | None = None  # bytes, by the estimate before the search
     spent: Mapping[str, float] = field(default_factory=dict)  # part of a step -> its seconds, in the last epoch
 
     steps: tuple[StepPoint, ...] = ()
@@ -302,6 +303,10 @@ def _pace(state: RunState, event: Record) -> RunState:
     return replace(state, spent=known)
 
 
+def _need(state: RunState, event: Record) -> RunState:
+    return replace(state, needed=number(event, "bytes"))
+
+
 def _value(state: RunState, event: Record) -> RunState:
     step = whole(event, "step")
     if step is None:
@@ -363,6 +368,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "step": _step,
     "epoch": _epoch,
     "pace": _pace,
+    "need": _need,
     "value": _value,
     "trial": _trial,
     "validation": _validation,

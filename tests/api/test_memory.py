@@ -25,7 +25,8 @@ def told(run: Any, level: str) -> list[str]:
 
 def test_the_need_is_in_the_log_and_short_memory_a_warning(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
     first = quick()
-    assert [line for line in told(first.run, "info") if line.startswith("batches of 32 need about ")]
+    (event,) = [e for e in read_events(first.run / "events.jsonl").events if e["kind"] == "need"]
+    assert event["batch_size"] == 32 and 1e4 < event["bytes"] < 1e6 and not told(first.run, "warning")
     monkeypatch.setattr(memory, "free_bytes", lambda device: 50_000.0)
     monkeypatch.setattr("metanas.api.session.free_bytes", lambda device: 50_000.0)
     (line,) = told(quick().run, "warning")

@@ -22,6 +22,7 @@ from metanas.run import ask, latest, read_events
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 Quick = Callable[..., Any]
+UNEQUAL = ("begin", "log", "end", "pace", "need")
 MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
@@ -42,7 +43,7 @@ def write(root: Path, images: np.ndarray, labels: np.ndarray, names: tuple[str, 
 
 
 def curve(run: Path) -> list[dict[str, Any]]:
-    events = [e for e in latest(read_events(run / "events.jsonl").events) if e["kind"] not in ("begin", "log", "end")]
+    events = [e for e in latest(read_events(run / "events.jsonl").events) if e["kind"] not in UNEQUAL]
     return [{k: v for k, v in event.items() if k not in MEASURED} for event in events]
 
 

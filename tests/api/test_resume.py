@@ -35,6 +35,7 @@ SMALL = {
     "device": "cpu",
 }
 STEPS, VALUES, TRAINED = 8 * 3, 4 + 2, 3 * 5  # outer steps; short trainings; epochs of training from scratch
+UNEQUAL = ("begin", "log", "end", "pace", "need")  # kinds that tell of a session, or of the clock
 MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
 
@@ -45,7 +46,7 @@ def search(name: str, **changes: Any) -> list[str]:
 
 def curve(run: Path) -> list[dict[str, Any]]:
     """Every step, epoch, training epoch and network as it counts in the end, without what a clock measured."""
-    events = [e for e in latest(read_events(run / "events.jsonl").events) if e["kind"] not in ("begin", "log", "end")]
+    events = [e for e in latest(read_events(run / "events.jsonl").events) if e["kind"] not in UNEQUAL]
     return [{k: v for k, v in event.items() if k not in MEASURED} for event in events]
 
 

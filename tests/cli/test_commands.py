@@ -45,7 +45,8 @@ def first(commands: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_search_prints_lines_when_piped(first: Path) -> None:
     lines = (first / "printed").read_text().splitlines()
     assert lines[0] == "first: search nasbench201 on digits with drnas, 2 epochs"
-    assert lines[1].startswith("epoch 1/2 ") and lines[2].startswith("epoch 2/2 ")
+    assert lines[1].startswith("first: batches of 32 need about ") and " of memory, " in lines[1]
+    assert lines[2].startswith("epoch 1/2 ") and lines[3].startswith("epoch 2/2 ")
     assert lines[-5].startswith("first: finished after ")
     words = [line.split()[0] for line in lines[-4:]]
     assert words == ["found", "accuracy", "network", "files"]

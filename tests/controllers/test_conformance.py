@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from metanas.controllers import Controller, Darts, DartsPt, DrNas, GradientController, RandomSearch, ValueController
+from metanas.controllers import (
+    Controller,
+    Darts,
+    DartsPt,
+    DrNas,
+    GradientController,
+    LocalSearch,
+    Predictor,
+    RandomSearch,
+    RegularisedEvolution,
+    ValueController,
+)
 from metanas.errors import SpaceError
 from metanas.loop.state import optimizer_state, restore_optimizer
 from metanas.run.checkpoints import load, save
@@ -26,7 +37,12 @@ GRADIENT = (
 )
 """Every controller that learns from gradients, with settings that matter: one line each."""
 
-VALUE = (RandomSearch(),)
+VALUE = (
+    RandomSearch(),
+    RegularisedEvolution(population=3, sample=2),
+    LocalSearch(),
+    Predictor(start_with=3, parents=1, random=3),
+)
 """Every controller that learns from values."""
 
 RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent")

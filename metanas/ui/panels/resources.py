@@ -5,6 +5,7 @@ per second    36.1 steps  1.52k images
 time          search 4s  training 10s
 a step        data 1.2%  inner 55.1%  outer 42.0%  other 1.7%
 memory        device 1.21 GB  host 812 MB, at most
+estimate      1.10 GB for the search
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def resources(state: RunState, paper: Paper) -> list[Text]:
     )
     if told:
         facts.append(_line("memory", f"{told}, at most"))
+    if state.needed is not None and math.isfinite(state.needed):
+        facts.append(_line("estimate", f"{size(state.needed)} for the search"))
     if not facts:
         return []
     note = f"device {state.device}" if state.device else ""
