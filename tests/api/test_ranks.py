@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 import metanas
+from metanas.api.parts import Handed
 from metanas.api.ranks import Ranks, started
-from metanas.errors import RankError
+from metanas.api.work import prepare
+from metanas.errors import RankError, RecipeError
+from metanas.recipe import Recipe, override, read
 from metanas.run import ask, read_events
 
 SETTINGS = {
@@ -27,7 +30,7 @@ SETTINGS = {
     "evaluation.epochs": 1,
     "evaluation.random": 0,
     "threads": 1,
-    "checkpoint_seconds": 0,
+    "checkpoint_seconds": 1,
 }
 LIMIT = 120
 
@@ -76,28 +79,26 @@ def steps_of(run: Path) -> int:
     return sum(event["kind"] == "step" for event in read_events(log).events) if log.exists() else 0
 
 
-def test_a_search_by_two_is_stopped_and_gone_on_with_by_one(runs: Path) -> None:
+def test_a_search_by_two_is_stopped_and_gone_on_with(runs: Path) -> None:
     run = runs / "shared"
-    pair = start(2, *search("shared", **{"search.epochs": 200}))
+    pair = start(2, *search("shared", **{"search.epochs": 8}))
     when(lambda: steps_of(run) > 0)
     ask(run, "stop")
     first, second = ended(pair)
     assert first[0] == 0 and "stopped with a checkpoint" in first[2]
     assert second[:2] == (0, "") and list(runs.iterdir()) == [run]  # the second left nothing, and said nothing
-    versions = metanas.load_run(run).folder.read_recipe()["versions"]
-    assert versions["ranks"] == 2
-    again = start(2, "resume", "shared", "--plain")  # stops at once: the request is withdrawn by a resume
-    when(lambda: sum(e["kind"] == "begin" for e in read_events(run / "events.jsonl").events) == 2)
-    reached = steps_of(run)
-    when(lambda: steps_of(run) > reached)
-    ask(run, "stop")
-    assert [status for status, _, _ in ended(again)] == [0, 0]
+    assert metanas.load_run(run).folder.read_recipe()["versions"]["ranks"] == 2
+    first, second = ended(start(2, "resume", "shared", "--plain"))
+    assert (first[0], second[0]) == (0, 0) and "shared: finished" in first[1] and second[1] == ""
+    result = metanas.load_run(run).result()
+    assert result.test_accuracy > 0.2 and steps_of(run) >= 8 * (719 // 64)
 
 
 def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> None:
     run = runs / "lost"
-    pair = start(2, *search("lost", **{"search.epochs": 12}), environment={"METANAS_TIMEOUT": "20"})
-    when(lambda: steps_of(run) > 0)
+    words = search("lost", **{"search.epochs": 8, "checkpoint_seconds": 0.1})
+    pair = start(2, *words, environment={"METANAS_TIMEOUT": "20"})
+    when(lambda: any((run / "checkpoints").glob("*.json")))
     pair[1].send_signal(signal.SIGKILL)
     begun = time.monotonic()
     (status, _, errors), (killed, _, _) = ended(pair)
@@ -110,26 +111,27 @@ def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> N
     assert "ranks was 2, is 1: the result need not be bit-exact" in told
 
 
-def test_two_find_what_one_finds_in_a_run_of_one(runs: Path) -> None:
-    """The structure follows other norms, those of half a batch; what is written is a whole run."""
-    first, second = ended(start(2, *search("both")))
-    assert (first[0], second[0]) == (0, 0) and "both: finished" in first[1]
-    result = metanas.load_run(runs / "both").result()
-    assert result.test_accuracy > 0.2 and result.network is not None
-    assert steps_of(runs / "both") == 3 * (719 // 64)
-
-
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("settings", "message"),
     [
-        (search("no", **{"search.controller": "random"}), "a search by values (RandomSearch) runs in one process"),
-        (search("no", **{"search.batch_size": 9}), "search.batch_size: batches of 9 (inner split) cannot be shared"),
-        (["tune", "rates", "--set", "outer.steps=1"], "this runs in one process, and torchrun started 2"),
+        ({"search.controller": "random"}, r"a search by values \(RandomSearch\) runs in one process"),
+        (
+            {"search.batch_size": 9},
+            r"search\.batch_size: batches of 9 \(inner split\) cannot be shared evenly by 2 ranks",
+        ),
     ],
 )
-def test_what_cannot_be_shared_is_refused(runs: Path, words: list[str], message: str) -> None:
-    for status, output, errors in ended(start(2, *words)):
-        assert status == 1 and output == "" and errors.startswith(f"error: {message}")
+def test_what_cannot_be_shared_is_refused(settings: dict[str, Any], message: str) -> None:
+    recipe = read(override(Recipe().to_json(), SETTINGS | settings))
+    with pytest.raises((RankError, RecipeError), match=message):
+        prepare(recipe, None, None, Handed(), Ranks(0, 2))
+
+
+def test_what_is_no_search_is_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RankError, match="this runs in one process, and torchrun started 2; start it without torchrun"):
+        metanas.tune("rates", steps=1)
     assert not runs.exists()
 
 
