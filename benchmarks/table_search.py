@@ -1,10 +1,10 @@
-"""Searches by values on NAS-Bench-201's table, by the papers' protocol: choose on the validation accuracy after 12 epochs,
-pay for those epochs, stop at 12,000 seconds, report the test accuracy of the choice.
+"""Searches by values on NAS-Bench-201's table, by the papers' protocol: choose on the validation accuracy after 12
+epochs, pay for those epochs, stop at 12,000 seconds, report the test accuracy of the choice.
 
-    METANAS_DATA=folder python benchmarks/table_search.py [--seeds 300] [--controllers random evolution ...] [--processes 2]
+    METANAS_DATA=folder python benchmarks/table_search.py [--seeds 300] [--controllers random evolution]
 
-The folder holds `nasbench201.csv.gz` (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021). Settings of the controllers were
-chosen by the columns of ImageNet16-120 (`--data imagenet16`), never by those that are reported.
+The folder holds `nasbench201.csv.gz` (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021). Settings of the controllers
+were chosen by the columns of ImageNet16-120 (`--data imagenet16`), never by those that are reported.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def main() -> int:
             scores = [score for found, _, _ in rows for score in found]
             error = statistics.stdev(scores) / len(scores) ** 0.5
             line = (
-                f"{name:<13} {statistics.mean(scores):.2f} +- {statistics.stdev(scores):.2f} (standard error {error:.3f}), "
-                f"{sum(n for _, n, _ in rows) / len(scores):.0f} evaluations each; {len(scores)} searches in "
-                f"{time.perf_counter() - begun:.1f} s, the first {rows[0][2]:.2f} s with the table"
+                f"{name:<13} {statistics.mean(scores):.2f} +- {statistics.stdev(scores):.2f} (standard error "
+                f"{error:.3f}), {sum(n for _, n, _ in rows) / len(scores):.0f} evaluations each; {len(scores)} "
+                f"searches in {time.perf_counter() - begun:.1f} s, the first {rows[0][2]:.2f} s with the table"
             )
             if name in PUBLISHED and arguments.data == "cifar10" and not options:
                 mean, deviation = PUBLISHED[name]

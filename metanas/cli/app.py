@@ -72,7 +72,12 @@ def search(
     data: Data = None,
     target: Target = None,
     controller: Annotated[
-        str | None, typer.Option(metavar="NAME", help="darts, drnas, darts_pt or random.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="darts, drnas, darts_pt; by values: random, evolution, local_search, predictor.",
+            show_default=False,
+        ),
     ] = None,
     estimator: Annotated[
         str | None, typer.Option(metavar="NAME", help="first_order, finite_difference or unrolled.", show_default=False)

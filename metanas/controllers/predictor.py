@@ -49,9 +49,9 @@ class Predictor(ValueController):
     """
 
     start_with: int = 10
-    length: float = 4.0
+    length: float = 2.0
     noise: float = 0.05
-    parents: int = 2
+    parents: int = 8
     random: int = 10
 
     def __post_init__(self) -> None:
