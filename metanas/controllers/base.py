@@ -75,9 +75,12 @@ class GradientController(Controller):
         """The mean of the mixing weights: what is shown, and what is derived from. No graph."""
 
     @abstractmethod
-    def penalty(self, omega: Omega) -> Tensor:
+    def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         """A scalar that is added to the outer loss: an anchor or a regulariser of omega itself (0 where there is
         none).
+
+        Args:
+            progress: the part of the search that is done, 0 to 1.
         """
 
     @abstractmethod

@@ -1,10 +1,13 @@
 """DARTS: mixing weights are a softmax of omega.
 
     weights(choice) = softmax(omega[choice])
-    omega          <- Adam on d outer loss / d omega
+    penalty         = beta * progress * mean over choices of log sum exp omega     (beta-DARTS; 0 by default)
+    omega          <- Adam on d (outer loss + penalty) / d omega
     derive            the strongest option of each choice, the strongest k inputs of each node
 
-Liu, Simonyan, Yang: DARTS, ICLR 2019, arXiv:1806.09055. First or second order is the estimator's business.
+Liu, Simonyan, Yang: DARTS, ICLR 2019, arXiv:1806.09055. First or second order is the estimator's business. The penalty:
+Ye, Li, Li, Chen, Ouyang: beta-DARTS, CVPR 2022, arXiv:2203.01665. Its gradient in omega is the softmax itself: what is
+strong is held back, so that no operation runs away early on.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ class Darts(GradientController):
     Args:
         lr, betas, weight_decay: of Adam on omega.
         scale: of the random start.
+        beta: of the penalty at the end of the search, from 0 linearly (beta-DARTS: 50).
     """
 
     lr: float = 3e-3
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-3
     scale: float = 1e-3
+    beta: float = 0.0
 
     @property
     def fixed(self) -> bool:
@@ -48,8 +53,11 @@ class Darts(GradientController):
         with torch.no_grad():
             return by_rows(_softmax, omega)
 
-    def penalty(self, omega: Omega) -> Tensor:
-        return torch.zeros(())
+    def penalty(self, omega: Omega, *, progress: float) -> Tensor:
+        if not self.beta or not omega:
+            return torch.zeros(())
+        rows = [torch.logsumexp(row, -1) for row in omega.values()]
+        return self.beta * progress * torch.stack(rows).mean()
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay, fused=True)

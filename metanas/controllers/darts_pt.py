@@ -38,7 +38,7 @@ class DartsPt(GradientController):
         with torch.no_grad():
             return by_rows(lambda rows: torch.softmax(rows, -1), omega)
 
-    def penalty(self, omega: Omega) -> Tensor:
+    def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         return torch.zeros(())
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:

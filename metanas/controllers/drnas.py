@@ -54,7 +54,7 @@ class DrNas(GradientController):
         with torch.no_grad():
             return by_rows(_mean, omega)
 
-    def penalty(self, omega: Omega) -> Tensor:
+    def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         if self.anchor == 0 or not omega:
             return torch.zeros(())
         return self.anchor / 2 * torch.cat([x.flatten() for x in omega.values()]).square().sum()

@@ -59,7 +59,7 @@ class Relaxed:
         targets = [self.mix[name] for name in learned]
         cotangents = [gradient["mix"][name] for name in learned]
         with torch.enable_grad():
-            penalty = self.controller.penalty(self.omega)
+            penalty = self.controller.penalty(self.omega, progress=self.progress)
         if penalty.requires_grad:
             targets.append(penalty)
             cotangents.append(torch.ones_like(penalty))

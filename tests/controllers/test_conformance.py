@@ -17,6 +17,7 @@ from metanas.controllers import (
     DartsPt,
     DrNas,
     GradientController,
+    GumbelSoftmax,
     LocalSearch,
     Predictor,
     RandomSearch,
@@ -34,6 +35,9 @@ GRADIENT = (
     DrNas(),
     DrNas(scale=1.0, anchor=0.0),
     DartsPt(),
+    Darts(beta=0.5),
+    GumbelSoftmax(),
+    GumbelSoftmax(end_temperature=0.5, scale=1.0),
 )
 """Every controller that learns from gradients, with settings that matter: one line each."""
 
@@ -171,6 +175,8 @@ def test_every_weight_is_differentiable_in_its_own_omega_only(controller, omega)
 
 def test_expected_is_the_mean_of_the_draws(controller):
     """20,000 draws, each its own choice; five standard errors."""
+    if isinstance(controller, GumbelSoftmax):  # one-hot in the limit alone
+        controller = GumbelSoftmax(start_temperature=0.01, end_temperature=0.01)
     row, draws = torch.tensor([-1.0, 0.2, 0.0, 1.5], dtype=torch.float64), 20_000
     omega = {str(k): row for k in range(draws)}
     sample = torch.stack(list(relax(controller, omega).values()))
@@ -247,7 +253,7 @@ def test_a_step_lowers_a_loss_of_the_weights(controller):
 
     before = loss(controller.expected(omega))
     for seed in range(30):
-        total = loss(relax(controller, omega, seed)) + controller.penalty(omega)
+        total = loss(relax(controller, omega, seed)) + controller.penalty(omega, progress=0.5)
         for x, g in zip(omega.values(), torch.autograd.grad(total, list(omega.values())), strict=True):
             x.grad = g
         optimizer.step()
@@ -255,7 +261,7 @@ def test_a_step_lowers_a_loss_of_the_weights(controller):
 
 
 def test_the_penalty_is_a_scalar_of_omega(controller, omega):
-    penalty = controller.penalty(omega)
+    penalty = controller.penalty(omega, progress=0.5)
     assert penalty.shape == () and penalty >= 0
 
 
@@ -264,7 +270,9 @@ def test_omega_and_its_optimiser_survive_a_checkpoint(controller, space, tmp_pat
     optimizer = controller.optimizer(omega.values())
 
     def step(omega, optimizer, seed):
-        loss = sum(w.square().sum() for w in relax(controller, omega, seed).values()) + controller.penalty(omega)
+        loss = sum(w.square().sum() for w in relax(controller, omega, seed).values()) + controller.penalty(
+            omega, progress=0.5
+        )
         for x, g in zip(omega.values(), torch.autograd.grad(loss, list(omega.values())), strict=True):
             x.grad = g
         optimizer.step()

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metanas.controllers import Darts, DrNas, dirichlet
+from metanas.controllers import Darts, DrNas, GumbelSoftmax, dirichlet
 from metanas.controllers.base import by_rows
+from metanas.errors import SpaceError
 
 A = (0.3, 1.0, 2.5)
 
@@ -65,15 +66,15 @@ def test_the_pathwise_derivative_is_that_of_the_moments(i, power):
 def test_the_anchor_is_adams_coupled_decay_of_omega():
     """As in DrNAS's public code: |omega|^2 / 2, so that its gradient is anchor * omega."""
     omega = {"y": torch.randn(5, dtype=torch.float64, generator=seeded(), requires_grad=True)}
-    (gradient,) = torch.autograd.grad(DrNas(anchor=0.25).penalty(omega), list(omega.values()))
+    (gradient,) = torch.autograd.grad(DrNas(anchor=0.25).penalty(omega, progress=0.5), list(omega.values()))
     torch.testing.assert_close(gradient, 0.25 * omega["y"].detach(), rtol=1e-14, atol=0)
-    assert DrNas(anchor=0.0).penalty(omega) == 0 == Darts().penalty(omega)
+    assert DrNas(anchor=0.0).penalty(omega, progress=0.5) == 0 == Darts().penalty(omega, progress=0.5)
     twin = omega["y"].detach().clone().requires_grad_()
     ours = DrNas(anchor=0.25).optimizer(omega.values())
     theirs = torch.optim.Adam([twin], DrNas().lr, DrNas().betas, weight_decay=0.25)
     for k in range(5):
         push = torch.randn(5, dtype=torch.float64, generator=seeded(k))
-        (pull,) = torch.autograd.grad(DrNas(anchor=0.25).penalty(omega), list(omega.values()))
+        (pull,) = torch.autograd.grad(DrNas(anchor=0.25).penalty(omega, progress=0.5), list(omega.values()))
         omega["y"].grad, twin.grad = push + pull, push.clone()
         ours.step()
         theirs.step()
@@ -101,3 +102,33 @@ def test_rows_of_several_lengths_keep_their_order():
     omega = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.ones(2)}
     assert list(by_rows(lambda rows: rows, omega)) == ["a", "b", "c"]
     assert by_rows(lambda rows: rows, {}) == {}
+
+
+def test_gumbel_draws_follow_the_temperature() -> None:
+    """Near one-hot at the end; each candidate's turn comes as often as its probability says."""
+    row, draws = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64), 20_000
+    omega = {str(k): row for k in range(draws)}
+    generator = torch.Generator().manual_seed(0)
+    controller = GumbelSoftmax(start_temperature=5.0, end_temperature=0.02)
+    early, late = (
+        torch.stack(list(controller.relax(omega, progress=p, generator=generator).values())) for p in (0.0, 1.0)
+    )
+    assert early.max(1).values.mean() < 0.5 and late.max(1).values.mean() > 0.98
+    for sample in (early, late):  # the argmax does not depend on the temperature
+        often = torch.bincount(sample.argmax(1), minlength=3) / draws
+        torch.testing.assert_close(often.double(), torch.softmax(row, -1), rtol=0, atol=0.015)
+
+
+def test_the_gradient_of_the_beta_penalty_is_the_softmax() -> None:
+    """d logsumexp(omega) / d omega = softmax(omega), growing with the search (beta-DARTS, eq. 9)."""
+    omega = {"a": torch.tensor([0.3, -1.0, 2.0], requires_grad=True), "b": torch.zeros(2, requires_grad=True)}
+    for progress in (0.0, 0.25, 1.0):
+        penalty = Darts(beta=50.0).penalty(omega, progress=progress)
+        rows = torch.autograd.grad(penalty, list(omega.values()))
+        for row, x in zip(rows, omega.values(), strict=True):
+            torch.testing.assert_close(row, 50.0 * progress * torch.softmax(x.detach(), -1) / 2)
+
+
+def test_temperatures_that_cannot_be() -> None:
+    with pytest.raises(SpaceError, match=r"temperatures must be > 0, got 1\.0 and 0\.0"):
+        GumbelSoftmax(end_temperature=0.0)

@@ -38,7 +38,7 @@ def moved(controller):
 def by_hand(controller):
     leaves = {n: x.double().requires_grad_() for n, x in OMEGA.items()}
     weights = controller.relax(leaves, progress=0.0, generator=torch.Generator().manual_seed(5))
-    total = sum((weights[n] * COTANGENT[n].double()).sum() for n in weights) + controller.penalty(leaves)
+    total = sum((weights[n] * COTANGENT[n].double()).sum() for n in weights) + controller.penalty(leaves, progress=0.0)
     return dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
 
 
