@@ -275,7 +275,9 @@ class Parts:
         if self.recipe.search.executor == "fused":
             ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
             network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
-        problem = meta_network(network, loss=self.task.loss, precision=self.recipe.precision)
+        problem = meta_network(
+            network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
+        )
         return GradientSearch(
             self.space,
             network,

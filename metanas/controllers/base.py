@@ -53,6 +53,11 @@ class GradientController(Controller):
     def fixed(self) -> bool:
         """Whether omega stays as it starts: then only the weights are trained, and no hypergradient is taken."""
 
+    @property
+    def single_path(self) -> bool:
+        """Whether the weights are one-hot, so that the supernet runs what they take and nothing else."""
+        return False
+
     @abstractmethod
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
         """Omega before the first step, on the CPU; see `small_random`.

@@ -44,8 +44,7 @@ class GumbelSoftmax(GradientController):
     scale: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not min(self.start_temperature, self.end_temperature) > 0:
-            raise SpaceError(f"temperatures must be > 0, got {self.start_temperature} and {self.end_temperature}")
+        check_temperatures(self.start_temperature, self.end_temperature)
 
     @property
     def fixed(self) -> bool:
@@ -57,12 +56,7 @@ class GumbelSoftmax(GradientController):
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         temperature = self.start_temperature + progress * (self.end_temperature - self.start_temperature)
 
-        def drawn(rows: Tensor) -> Tensor:
-            noise = torch.empty_like(rows).exponential_(generator=generator)  # -log of it is a Gumbel variate
-            gumbel = -noise.clamp(min=torch.finfo(rows.dtype).tiny).log()
-            return torch.softmax((torch.log_softmax(rows, -1) + gumbel) / temperature, -1)
-
-        return by_rows(drawn, omega)
+        return by_rows(lambda rows: gumbel_softmax(rows, temperature, generator=generator), omega)
 
     def expected(self, omega: Omega) -> dict[str, Tensor]:
         """The probability of each candidate: the mean of the weights where the temperature is 0."""
@@ -80,3 +74,23 @@ class GumbelSoftmax(GradientController):
 
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         return strongest(space, self.expected(omega))
+
+
+def gumbel_softmax(rows: Tensor, temperature: float, *, generator: torch.Generator) -> Tensor:
+    """A relaxed draw of one of n over the last axis, differentiable in the logits `rows`.
+
+    `torch.nn.functional.gumbel_softmax` takes no generator.
+
+    >>> draw = gumbel_softmax(torch.tensor([0.0, 50.0]), 1.0, generator=torch.Generator().manual_seed(0))
+    >>> draw.round()
+    tensor([0., 1.])
+    """
+    exponential = torch.empty_like(rows).exponential_(generator=generator)  # minus the log of it is a Gumbel variate
+    gumbel = -exponential.clamp(min=torch.finfo(rows.dtype).tiny).log()
+    return torch.softmax((torch.log_softmax(rows, -1) + gumbel) / temperature, -1)
+
+
+def check_temperatures(*temperatures: float) -> None:
+    """Raises SpaceError for a temperature that is not positive."""
+    if not min(temperatures) > 0:
+        raise SpaceError(f"temperatures must be > 0, got {' and '.join(map(str, temperatures))}")

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from metanas.bilevel import SGD, Bilevel, Rule
 from metanas.modes.stateless import Stateless
-from metanas.network import Network, Precision, computed_in
+from metanas.network import Mix, Network, Precision, Taken, computed_in
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs (batch, classes), targets (batch,)) -> scalar."""
@@ -25,7 +26,12 @@ RULE = SGD(lr=0.025, momentum=0.9, weight_decay=3e-4)
 
 
 def meta_network(
-    network: Network, *, loss: TaskLoss = F.cross_entropy, rule: Rule = RULE, precision: Precision = "float32"
+    network: Network,
+    *,
+    loss: TaskLoss = F.cross_entropy,
+    rule: Rule = RULE,
+    precision: Precision = "float32",
+    single_path: bool = False,
 ) -> Bilevel:
     """The bilevel problem of a differentiable architecture search.
 
@@ -34,6 +40,8 @@ def meta_network(
         loss: of the task, on outputs and targets.
         rule: what an estimator looks ahead with. A `GradientSearch` puts the numbers of its schedule into an `SGD`.
         precision: of the supernet's forward pass, and so of its gradients; the loss is float32.
+        single_path: the weights are one-hot; of each choice only what they take runs, and the gradient reaches them all
+            (`metanas.network.Taken`). Which that is is read from the device at every call.
 
     Returns:
         A problem over theta = {name: parameter} and outer = {"mix": {choice: weights (candidates,)}}; a batch is a pair
@@ -54,6 +62,11 @@ def meta_network(
 
     def task_loss(theta: Any, outer: Any, batch: Any) -> Tensor:
         inputs, targets = batch
-        return loss(computed_in(precision, call, theta, inputs, mix=outer["mix"]), targets)
+        weights: dict[str, Tensor] = outer["mix"]
+        if not single_path:
+            return loss(computed_in(precision, call, theta, inputs, mix=weights), targets)
+        path: Mix = {name: Taken(int(w.argmax()), w) for name, w in weights.items()}
+        found = loss(computed_in(precision, call, theta, inputs, mix=path), targets)
+        return found + 0 * torch.stack([w.sum() for w in weights.values()]).sum()  # one behind a `none` is read, too
 
     return Bilevel(task_loss, task_loss, rule=rule)
