@@ -82,10 +82,19 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "api/test_choosing.py::test_an_infinite_objective_is_a_failed_trial_and_never_the_best",
         "api/test_choosing.py::test_a_value_that_is_not_finite_fails_even_where_nothing_else_does",
     )),
+    15: ("out of memory", (
+        "api/test_memory.py::test_out_of_memory_is_named",
+        "api/test_memory.py::test_what_is_too_large_for_the_whole_device_says_what_would_fit",
+        "api/test_memory.py::test_the_need_is_in_the_log_and_short_memory_a_warning",
+    )),
     16: ("every trial fails", (
         "api/test_choosing.py::test_every_trial_failing_stops_early_with_the_causes_grouped",
         "api/test_choosing.py::test_a_bug_in_a_loss_is_grouped_too",
         "cli/test_tune.py::test_every_trial_failing_is_one_line",
+    )),
+    17: ("a distributed rank dies", (
+        "api/test_ranks.py::test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone",
+        "bilevel/test_ranks.py::test_a_search_holds_the_same_everywhere_and_is_that_of_one_process_with_ghost_batches",
     )),
     18: ("torn Optuna journal, locked SQLite", (
         "api/test_choosing.py::test_a_torn_journal_is_mended",
