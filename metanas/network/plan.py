@@ -220,7 +220,8 @@ class _Planner:
         lit = self._lit(source, op.activation)
         stages = _stages(self._module(step))
         part = self._part(step.out)
-        if op.dilation > 1 and op.stride == op.dilation == 2 and len(stages) == 1:
+        odd = op.kernel % 2 == 1  # an even kernel is padded by a number that is no multiple of the dilation
+        if op.stride == op.dilation == 2 and len(stages) == 1 and odd:
             even = self._once(f"{lit.out}|even", lit.out, partial(every_second, shift=0))
             return [lit, even, Chain(step.out, even.out, (replace(stages[0], plain=True),), part)]
         if self._on_blocks(step):
@@ -234,7 +235,9 @@ class _Planner:
             return False
         op, shape = step.op, self.parts.shapes[step.source]
         fits = op.dilation > 1 and op.stride == 1 and not any(side % op.dilation for side in shape[1:])
-        return fits and op.option("repeat", 1) == 1 and step.out in self.reader and self._bare(step)
+        return (
+            fits and op.kernel % 2 == 1 and op.option("repeat", 1) == 1 and step.out in self.reader and self._bare(step)
+        )
 
     def _halve(self, step: Apply, module: FactorizedReduce) -> list[FusedStep]:
         lit = self._lit(self.name(step.source), "relu")

@@ -237,6 +237,15 @@ CASES: Mapping[str, Space] = {
                           fine=op("preact_conv", width=2, stride=2, norm="batch_cell", activation="tanh")))]),
         ("z", [("a", pick("z", conv=CONV, skip=op("skip")))]),
     ),
+    "separable convolutions of every kind": nodes(
+        ("a", [("x", pick("a", **{f"k{k}d{d}r{r}": op("separable", width=2, kernel=k, dilation=d, repeat=r,
+                                                     norm="batch_cell", activation="relu")
+                                  for k in (3, 5) for d in (1, 2, 3) for r in (1, 2)}))]),
+        ("z", [("a", pick("z", **{f"k{k}d{d}": op("separable", width=2, kernel=k, dilation=d, stride=2, repeat=1,
+                                                  norm="batch_cell", activation="relu")
+                                  for k in (3, 5) for d in (1, 2)}, half=op("skip", width=2, stride=2,
+                                                                             norm="batch_cell", activation="relu")))]),
+    ),
     "one choice at two places": nodes(
         ("a", [("x", pick("same", three=CONV, one=WIDE))]),
         ("z", [("a", pick("same", three=CONV, one=WIDE)), ("x", None)]),
