@@ -24,7 +24,7 @@ from metanas.controllers import (
     RegularisedEvolution,
 )
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
-from metanas.errors import RecipeError, nearest
+from metanas.errors import RecipeError, SpaceError, nearest
 from metanas.evaluation import Training
 from metanas.loop import Schedule
 from metanas.recipe.recipe import EvaluationRecipe, Recipe
@@ -68,7 +68,10 @@ def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
     ]
     if problems:
         raise RecipeError(problems)
-    controller = kind(**options)
+    try:
+        controller = kind(**options)
+    except SpaceError as error:
+        raise RecipeError([f"search.options: {error}"]) from None
     if isinstance(controller, GradientController):
         try:
             controller.optimizer([torch.zeros(1)])

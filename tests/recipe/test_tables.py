@@ -139,3 +139,18 @@ def test_a_device_that_is_not_here(
     with pytest.raises(RecipeError) as caught:
         t.check_names(read({"device": name}))
     assert str(caught.value) == f"device: {name} is not available here; take one of: auto, {available}"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("evolution", {"population": 0}, "search.options: population and sample must be >= 1, got 0 and 3"),
+        ("predictor", {"noise": -1}, "search.options: noise must be > 0, got -1"),
+        ("gumbel", {"end_temperature": 0}, "search.options: temperatures must be > 0, got 1.0 and 0"),
+        ("gdas", {"start_temperature": -1.0}, "search.options: temperatures must be > 0, got -1.0 and 0.1"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_with_its_path(name: str, options: dict[str, float], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        t.make_controller(name, options)
+    assert error.value.problems == (message,)
