@@ -12,7 +12,7 @@ score. A value that is not finite is told as it is, and is never the best.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,15 @@ from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
 Objective = Callable[[Architecture], float]
+
+
+@runtime_checkable
+class Charged(Protocol):
+    """An objective that says what it has spent, in seconds."""
+
+    spent: float
+
+    def __call__(self, architecture: Architecture) -> float: ...
 
 
 class ValueSearch:
@@ -49,9 +58,10 @@ class ValueSearch:
     ) -> None:
         if budget < 1:
             raise SpaceError(f"budget must be >= 1, got {budget}")
-        if seconds is not None and not hasattr(objective, "spent"):
+        charged = objective if isinstance(objective, Charged) else None
+        if seconds is not None and charged is None:
             raise SpaceError("seconds: the objective does not say what it has spent; leave them out, or take a table")
-        self.seconds = seconds
+        self.seconds, self.charged = seconds, charged
         self.space, self.objective, self.controller = space, objective, controller
         self.budget, self.seed, self.step = budget, seed, 0
         self.memory = controller.start(space)
@@ -69,7 +79,7 @@ class ValueSearch:
             yield Evaluation(self.step, self.budget, architecture, value, best, best_value)
 
     def _spent(self) -> bool:
-        return self.seconds is not None and float(getattr(self.objective, "spent")) >= self.seconds  # noqa: B009
+        return self.seconds is not None and self.charged is not None and self.charged.spent >= self.seconds
 
     def derive(self) -> Architecture:
         """The best architecture so far. Raises SpaceError before the first finite value."""
@@ -78,10 +88,10 @@ class ValueSearch:
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on: plain data."""
         found = {"step": self.step, "memory": dict(self.memory)}
-        return found if self.seconds is None else {**found, "spent": self.objective.spent}  # type: ignore[attr-defined]
+        return found if self.charged is None else {**found, "spent": self.charged.spent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave."""
         self.step, self.memory = state["step"], dict(state["memory"])
-        if self.seconds is not None:
-            self.objective.spent = state["spent"]  # type: ignore[attr-defined]
+        if self.charged is not None:
+            self.charged.spent = state["spent"]
