@@ -22,8 +22,8 @@ from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
 from metanas.space import Apply, Combine, Step
 
-Plan = list[tuple[FusedStep, tuple[str, ...]]]
-"""Each step, and the values that are let go of after it."""
+Plan = tuple[list[tuple[FusedStep, tuple[str, ...]]], str]
+"""Each step, and the values that are let go of after it; and the name of the output."""
 
 
 def fused(network: Network, *, ops: Mapping[str, Maker] = OPS, checkpoint: bool = False) -> FusedNetwork:
@@ -74,11 +74,12 @@ class FusedNetwork(Network):
         self.check(mix)
         values: Values = dict(zip(self.program.inputs, inputs, strict=True))
         scales = Scales(weights)
-        for step, finished in self._plan(frozenset(mix), inputs[0].device.type):
+        steps, output = self._plan(frozenset(mix), inputs[0].device.type)
+        for step, finished in steps:
             step.run(values, scales)
             for value in finished:
                 values.pop(value, None)
-        return values[self.program.output]
+        return values[output]
 
     def _plan(self, mixed: frozenset[str], device: str) -> Plan:
         key = mixed, device
@@ -86,10 +87,9 @@ class FusedNetwork(Network):
             program = self.program
             modules = {s.out: self._module(s) for s in program.steps if isinstance(s, Apply)}
             parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu")
-            steps: Sequence[FusedStep] = plan(parts)
-            if self._checkpoint:
-                steps = segments(steps, program.output)
-            self._plans[key] = list(zip(steps, last_reads(steps, program.output), strict=True))
+            planned, output = plan(parts)
+            steps = segments(planned, output) if self._checkpoint else planned
+            self._plans[key] = list(zip(steps, last_reads(steps, output), strict=True)), output
         return self._plans[key]
 
     def _module(self, step: Step) -> Any:

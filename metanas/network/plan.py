@@ -61,9 +61,10 @@ class Parts:
     blocked: bool
 
 
-def plan(parts: Parts) -> tuple[FusedStep, ...]:
-    """The steps that compute the program's output."""
-    return _Planner(parts).steps()
+def plan(parts: Parts) -> tuple[tuple[FusedStep, ...], str]:
+    """The steps that compute the program's output, and what it is called: a skip has the name of what it skips."""
+    planner = _Planner(parts)
+    return planner.steps(), planner.name(parts.program.output)
 
 
 class _Planner:

@@ -32,7 +32,7 @@ from metanas.controllers import Darts, DrNas
 from metanas.modes import meta_network
 from metanas.network import OPS, EpisodeNorm, FusedNetwork, Network, Taken, episodic, fused, supernet
 from metanas.network.fused import difference
-from metanas.space import NEEDED, Choice, Content, Edge, Graph, Node, Space, one_of, op
+from metanas.space import NEEDED, Choice, Content, Edge, Graph, Node, Space, chain, one_of, op
 
 DOUBLE = torch.float64
 SPACES: Mapping[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
@@ -78,7 +78,7 @@ def test_with_and_without_blocks_of_pixels(device: str) -> None:
     space, network, images = made("darts")
     twin, mix = fused(network), drawn(space, "softmax")
     plan = twin._plan(frozenset(mix), device)
-    blocked = [step for step, _ in plan if any(out.endswith("|1|2") for out in step.outs)]
+    blocked = [step for step, _ in plan[0] if any(out.endswith("|1|2") for out in step.outs)]
     assert bool(blocked) == (device == "cpu")
     twin._plans[frozenset(mix), "cpu"] = plan
     torch.testing.assert_close(twin(images, mix=mix), network(images, mix=mix), rtol=1e-12, atol=1e-12)
@@ -297,7 +297,22 @@ def test_a_twin_shares_its_parameters_and_a_copy_of_it_is_plain() -> None:
 
 def test_values_are_let_go_of_when_nothing_reads_them_any_more() -> None:
     space, network, _ = made("nasbench201")
-    steps = [step for step, _ in fused(network)._plan(frozenset(c.name for c in space.choices), "cpu")]
-    gone = [value for _, row in fused(network)._plan(frozenset(c.name for c in space.choices), "cpu") for value in row]
+    steps = [step for step, _ in fused(network)._plan(frozenset(c.name for c in space.choices), "cpu")[0]]
+    gone = [v for _, row in fused(network)._plan(frozenset(c.name for c in space.choices), "cpu")[0] for v in row]
     made_ = {out for step in steps for out in step.outs} | {source for step in steps for source in step.sources}
     assert len(gone) == len(set(gone)) and set(gone) == made_ - {network.program.output}
+
+
+@pytest.mark.parametrize("last", ["skip", "twice"])
+def test_an_output_that_is_another_value(last: str) -> None:
+    """A skip at the end is what it skips; a mixture of skips of the input alone is a sum of it."""
+    ends: Mapping[str, Content] = {"skip": op("skip"), "twice": pick("y", a=op("skip"), b=op("skip"))}
+    space = Space(chain(("stem", op("avg_pool", kernel=3)), ("y", ends[last])))
+    network = supernet(space, (2, 4, 4), 1).double()
+    images = torch.randn(3, 2, 4, 4, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    mix = {c.name: torch.tensor([0.25, 0.5], dtype=DOUBLE) for c in space.choices}
+    for checkpoint in (False, True):
+        twin = fused(network, checkpoint=checkpoint)
+        torch.testing.assert_close(twin(images, mix=mix), network(images, mix=mix))
+    only = supernet(Space(chain(("y", op("skip")))), (2, 4, 4), 1)
+    assert fused(only)(images) is images

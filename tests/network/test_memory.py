@@ -39,7 +39,7 @@ def test_forgetting_changes_no_number_and_keeps_little(name: str) -> None:
     assert max(difference(forgetful, images, mix=mix)) < 1e-12
     plain, fast, little = (kept_bytes(n, images, mix=mix) for n in (network, fused(network), forgetful))
     assert little < fast / 5 < plain / 7
-    steps = [step for step, _ in forgetful._plan(frozenset(mix), "cpu")]
+    steps = [step for step, _ in forgetful._plan(frozenset(mix), "cpu")[0]]
     cells = {"nasbench201": 6, "darts": 4}[name]
     assert sum(isinstance(step, Segment) for step in steps) == cells
 
