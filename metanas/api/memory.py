@@ -53,9 +53,10 @@ class Need:
 search.checkpoint = true, which keeps less'
         """
         needed = size(self.at(batch_size))
-        return f"batches of {batch_size} need about {needed}, and {size(free)} are free: {self._advice(free)}"
+        return f"batches of {batch_size} need about {needed}, and {size(free)} are free: {self.advice(free)}"
 
-    def _advice(self, free: float) -> str:
+    def advice(self, free: float) -> str:
+        """What to do where no more is free."""
         fits = self.fitting(free)
         smaller = f"batches of {fits} would fit (search.batch_size)" if fits else "not even one example fits"
         return f"{smaller}, or search.checkpoint = true, which keeps less"
@@ -106,7 +107,7 @@ def _lacking(need: Need | None, batch_size: int, device: torch.device) -> str:
     about = "" if need is None else f", which need about {size(need.at(batch_size))}"
     there = "" if whole is None else f" ({size(whole)} there)"
     if need is not None and whole is not None and need.at(batch_size) > whole:
-        advice = need._advice(whole)
+        advice = need.advice(whole)
     else:
         advice = f"take batches of {max(batch_size // 2, 1)} (search.batch_size), or search.checkpoint = true"
     return f"out of memory on {device}{there} at batches of {batch_size}{about}: {advice}"

@@ -153,7 +153,8 @@ class Recorder:
         while (asked := self.ranks.most(self._asked())) == PAUSE:
             time.sleep(PAUSE_SECONDS if self.ranks.leads else 0)
         stopping = asked == STOP
-        if stopping or time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+        due = stopping or time.monotonic() - self.saved_at >= self.checkpoint_seconds
+        if due and self.ranks.leads:  # the others' state would be copied for nothing
             self.checkpoint(place, tree())
         if stopping:
             raise InterruptedSearchError(

@@ -38,7 +38,7 @@ class Clock:
     def _now(self) -> float | torch.cuda.Event:
         if not self.on_device:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's own
         event.record()
         return event
 

@@ -70,36 +70,37 @@ class FusedStep(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Plain:
-    """A step of the program: `call(values, mix)` is how the plain executor runs it."""
+class _OneOut:
+    """What the steps that make one value have."""
 
     out: str
-    sources: tuple[str, ...]
-    call: Callable[[Values, Mapping[str, Tensor]], Tensor]
 
     @property
     def outs(self) -> tuple[str, ...]:
         return (self.out,)
+
+
+@dataclass(frozen=True, eq=False)
+class Plain(_OneOut):
+    """A step of the program: `call(values, mix)` is how the plain executor runs it."""
+
+    sources: tuple[str, ...]
+    call: Callable[[Values, Mapping[str, Tensor]], Tensor]
 
     def run(self, values: Values, scales: Scales) -> None:
         values[self.out] = self.call(values, scales.mix)
 
 
 @dataclass(frozen=True, eq=False)
-class Once:
+class Once(_OneOut):
     """`out` = `function` of `source`, which has no parameters."""
 
-    out: str
     source: str
     function: Callable[[Tensor], Tensor]
 
     @property
     def sources(self) -> tuple[str, ...]:
         return (self.source,)
-
-    @property
-    def outs(self) -> tuple[str, ...]:
-        return (self.out,)
 
     def run(self, values: Values, scales: Scales) -> None:
         values[self.out] = self.function(values[self.source])
@@ -166,10 +167,9 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class Chain(_OneOut):
     """`out` = stage after stage; `source` has been through the first activation."""
 
-    out: str
     source: str
     stages: tuple[Stage, ...]
     part: Part | None
@@ -177,10 +177,6 @@ class Chain:
     @property
     def sources(self) -> tuple[str, ...]:
         return (self.source,)
-
-    @property
-    def outs(self) -> tuple[str, ...]:
-        return (self.out,)
 
     def run(self, values: Values, scales: Scales) -> None:
         x = values[self.source]
@@ -191,18 +187,13 @@ class Chain:
 
 
 @dataclass(frozen=True, eq=False)
-class Halve:
+class Halve(_OneOut):
     """`out` = a factorized reduction; `sources`: the even and the odd pixels, after the activation."""
 
-    out: str
     sources: tuple[str, ...]
     convs: tuple[nn.Conv2d, ...]
     norm: nn.BatchNorm2d
     part: Part | None
-
-    @property
-    def outs(self) -> tuple[str, ...]:
-        return (self.out,)
 
     def run(self, values: Values, scales: Scales) -> None:
         halves = [F.conv2d(values[s], conv.weight) for s, conv in zip(self.sources, self.convs, strict=True)]
@@ -211,19 +202,14 @@ class Halve:
 
 
 @dataclass(frozen=True, eq=False)
-class Sum:
+class Sum(_OneOut):
     """`out` = sum of the values, each times its mixing weight (None: as it is); those without one come first."""
 
-    out: str
     terms: tuple[tuple[str, Part | None], ...]
 
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(value for value, _ in self.terms)
-
-    @property
-    def outs(self) -> tuple[str, ...]:
-        return (self.out,)
 
     def run(self, values: Values, scales: Scales) -> None:
         (value, part), *rest = self.terms

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ import pytest
 import metanas
 from metanas.api.parts import Handed
 from metanas.api.ranks import Ranks, started
+from metanas.api.recorder import Recorder
 from metanas.api.work import prepare
 from metanas.errors import RankError, RecipeError
 from metanas.recipe import Recipe, override, read
-from metanas.run import ask, read_events
+from metanas.run import EventWriter, RunFolder, ask, read_events
 
 SETTINGS = {
     "space.options.channels": 2,
@@ -144,3 +146,16 @@ def test_an_error_of_the_group_is_one_line() -> None:
     assert str(RankError.of(RuntimeError("peer closed\nmore"))) == (
         "another rank is gone or late (peer closed); start all again: a run goes on from its last checkpoint"
     )
+
+
+def test_a_rank_that_does_not_lead_copies_no_state_for_a_checkpoint(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = RunFolder.create("along"), []
+    monkeypatch.setattr(Ranks, "most", lambda self, number: number)
+    with folder.lock() as lock, EventWriter(folder.events) as log:
+        for rank in (0, 1):
+            stop: Any = SimpleNamespace(signal=None)
+            recorder = Recorder(folder, lock, log, stop, 0.0, {}, Ranks(rank, 2))
+            recorder.pause_point(1, lambda rank=rank: asked.append(rank) or {})
+    assert asked == [0] and len(list(folder.checkpoints.glob("*.json"))) == 1
