@@ -139,12 +139,11 @@ def test_a_signal_stops_with_a_checkpoint(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_stops_at_once(commands: Any, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """A step of ten seconds would let the first signal wait; the second does not."""
+    """A step of a minute lets the first signal wait; the second does not."""
     run = tmp_path / "runs/twice"
-    slow = {"data.inner": 700, "data.outer": 700, "space.options.channels": 32, "space.options.cells": 5}
-    job = commands.start(search("twice", **slow, **{"search.batch_size": 700, "search.warmup": 0}), tmp_path)
+    job = commands.start(search("twice", **{"search.warmup": 0}), tmp_path, endless=True)
     job.until(lambda: begun(run, job.pid))
-    time.sleep(0.5)  # in the first step
+    time.sleep(0.2)
     job.kill(number)
     time.sleep(0.1)
     assert not job.over()
