@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from metanas.api import load_run as load_run
     from metanas.api import resume as resume
     from metanas.api import search as search
+    from metanas.api import search_by_value as search_by_value
     from metanas.api import tune as tune
     from metanas.recipe import FewShotRecipe as FewShotRecipe
     from metanas.recipe import Recipe as Recipe
     from metanas.recipe import TuneRecipe as TuneRecipe
+    from metanas.recipe import ValueRecipe as ValueRecipe
     from metanas.recipe.spaces import load_space as load_space
     from metanas.space import Architecture as Architecture
     from metanas.space import Space as Space
@@ -38,6 +40,7 @@ _HOMES = {
     "Recipe": "metanas.recipe",
     "Space": "metanas.space",
     "TuneRecipe": "metanas.recipe",
+    "ValueRecipe": "metanas.recipe",
     "build": "metanas.api",
     "export": "metanas.api",
     "fewshot": "metanas.api",
@@ -49,6 +52,7 @@ _HOMES = {
     "load_space": "metanas.recipe.spaces",
     "resume": "metanas.api",
     "search": "metanas.api",
+    "search_by_value": "metanas.api",
     "tune": "metanas.api",
 }
 

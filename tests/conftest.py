@@ -47,6 +47,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("known", PROBLEMS.KNOWN, ids=str)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long") and not os.environ.get("METANAS_LONG"):
+        pytest.skip("takes long: set METANAS_LONG=1")
+
+
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """`metanas` commands as processes of their own that start in milliseconds, `tests/forks.py`."""

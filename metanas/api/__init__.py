@@ -5,6 +5,8 @@ from metanas.api.requirements import require_torch
 require_torch()  # before anything imports it
 
 from metanas.api.building import build as build  # noqa: E402
+from metanas.api.by_value import ValueResult as ValueResult  # noqa: E402
+from metanas.api.by_value import search_by_value as search_by_value  # noqa: E402
 from metanas.api.few_shot import FewShotResult as FewShotResult  # noqa: E402
 from metanas.api.few_shot import fewshot as fewshot  # noqa: E402
 from metanas.api.functions import export as export  # noqa: E402

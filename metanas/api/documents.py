@@ -10,7 +10,7 @@ import hashlib
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch
 from metanas import __version__
 from metanas.api.parts import Parts
 from metanas.api.ranks import started
-from metanas.data import CLASSIFICATION, ClassData, Data
+from metanas.data import CLASSIFICATION, Data
 from metanas.data.table import Table
 from metanas.errors import RecipeError, RunError
 from metanas.exporters import Source
@@ -43,7 +43,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def surroundings(data: Data | ClassData) -> dict[str, Any]:
+class Placed(Protocol):
+    """What a run works on, as far as every kind of run has it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def device(self) -> torch.device | str: ...
+
+
+def surroundings(data: Placed) -> dict[str, Any]:
     """Everything beside the identity that a result depends on bit for bit."""
     device = str(data.device)
     return {**versions(), "threads": torch.get_num_threads(), "device": device, "ranks": started()}

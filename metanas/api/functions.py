@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from metanas.api.by_value import KIND as BY_VALUE
+from metanas.api.by_value import ValueResult, resume_values, value_result_of
 from metanas.api.documents import facts_of, read_document, read_settings, read_spaces, told_differences
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
@@ -20,7 +22,7 @@ from metanas.api.tuning_parts import TuneHanded
 from metanas.api.work import SearchJob, View, begin, go_on, prepare, threads
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
-from metanas.errors import RunError
+from metanas.errors import ExportError, RunError
 from metanas.exporters import Written
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
@@ -135,7 +137,7 @@ def resume(
     device: str | None = None,
     view: View | None = None,
     **tuning: Any,
-) -> Result | TuneResult | FewShotResult:
+) -> Result | TuneResult | FewShotResult | ValueResult:
     """Goes on with a run from its last checkpoint; a finished run is returned as it is.
 
     On the CPU, with the same versions and threads, the result is that of the uninterrupted run bit for bit.
@@ -146,7 +148,8 @@ def resume(
             names.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
-            `metanas.fewshot`: the network, descriptions and encoder.
+            `metanas.fewshot`: the network, descriptions and encoder; of one of `metanas.search_by_value`: the
+            objective.
 
     Raises:
         RunError: no such run, in use, or what is handed over is not what the run was started with.
@@ -165,6 +168,10 @@ def resume(
         if finished:
             return few_shot_result_of(folder, handed=own_parts)
         return resume_few_shot(folder, document, data=data, handed=own_parts, device=device, view=view)
+    if document.get("kind") == BY_VALUE:
+        if finished:
+            return value_result_of(folder)
+        return resume_values(folder, document, controller=controller, view=view, **_objective_only(folder, tuning))
     if tuning:
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
@@ -197,6 +204,14 @@ def _few_shot_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any
     more = [name for name in given if name not in ("network", "descriptions", "encoder")]
     if more:
         raise RunError(f"{folder.path} is a few-shot run, which takes no {', '.join(more)}; leave it out")
+    return dict(given)
+
+
+def _objective_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a search by values is handed. RunError where there is more."""
+    more = [name for name in given if name != "objective"]
+    if more:
+        raise RunError(f"{folder.path} is a search by values, which takes no {', '.join(more)}; leave it out")
     return dict(given)
 
 
@@ -246,6 +261,8 @@ def export(
         if kind == "fewshot":
             how.of_a_learner()
             return export_learner(run.path, Path(folder), formats, force=force)
+        if kind == BY_VALUE:
+            raise ExportError(f"{run.path} has no network, it only looked values up; metanas.build makes the network")
         result = tune_result_of(run) if kind == "tune" else result_of(run)
     if isinstance(result, FewShotResult):
         how.of_a_learner()

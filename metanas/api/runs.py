@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metanas.api.by_value import KIND as BY_VALUE
+from metanas.api.by_value import ValueResult, value_result_of
 from metanas.api.few_shot import FewShotResult, few_shot_result_of
 from metanas.api.functions import resume
 from metanas.api.result import Result, result_of
@@ -49,15 +51,18 @@ class Run:
         """Everything that happened so far."""
         return read_events(self.folder.events).events
 
-    def result(self, ops: Mapping[str, Maker] | None = None) -> Result | TuneResult | FewShotResult:
+    def result(self, ops: Mapping[str, Maker] | None = None) -> Result | TuneResult | FewShotResult | ValueResult:
         """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
-        if self.folder.read_recipe().get("kind") == "fewshot":
+        kind = self.folder.read_recipe().get("kind")
+        if kind == "fewshot":
             return few_shot_result_of(self.folder)
-        if self.folder.read_recipe().get("kind") == "tune":
+        if kind == "tune":
             return tune_result_of(self.folder)
+        if kind == BY_VALUE:
+            return value_result_of(self.folder)
         return result_of(self.folder, ops)
 
-    def resume(self, **handed: Any) -> Result | TuneResult | FewShotResult:
+    def resume(self, **handed: Any) -> Result | TuneResult | FewShotResult | ValueResult:
         """Goes on from the last checkpoint; arguments as in `metanas.resume`."""
         return resume(self.folder.path, **handed)
 

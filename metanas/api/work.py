@@ -13,17 +13,17 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 
-from metanas.api.documents import document_of, identity_of, refuse_difference, source_of, surroundings, versions
+from metanas.api.documents import Placed, document_of, identity_of, refuse_difference, source_of, surroundings, versions
 from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.parts import Handed, Parts
 from metanas.api.ranks import Ranks, refuse_more, scratch_folder
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
 from metanas.api.signals import graceful
-from metanas.data import ClassData, Data
+from metanas.data import Data
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
 from metanas.exporters import usual_formats, write
-from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe
+from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe, ValueRecipe
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import check_names, make_data, make_device
 from metanas.run import EventWriter, Lock, RunFolder
@@ -83,10 +83,10 @@ class Job(Protocol[Outcome]):
     """A kind of run: what it is made of, and its work. `Outcome` is what its caller gets in the end."""
 
     @property
-    def recipe(self) -> Recipe | TuneRecipe | FewShotRecipe: ...
+    def recipe(self) -> Recipe | TuneRecipe | FewShotRecipe | ValueRecipe: ...
 
     @property
-    def data(self) -> Data | ClassData: ...
+    def data(self) -> Placed: ...
 
     def document(self) -> dict[str, Any]:
         """The content of recipe.json."""
@@ -242,7 +242,7 @@ def _ending(log: EventWriter) -> Iterator[None]:
     log.write("end", status="finished", message="")
 
 
-def _notes(folder: RunFolder, data: Data | ClassData, checkpoint: Checkpoint | None) -> list[str]:
+def _notes(folder: RunFolder, data: Placed, checkpoint: Checkpoint | None) -> list[str]:
     """What a resumed run should know: damage that was passed over, and why it may not be bit-exact."""
     if checkpoint is None:
         return []

@@ -11,6 +11,7 @@ import typer
 
 from metanas import __version__
 from metanas.cli.bench import bench
+from metanas.cli.by_value import print_best, table
 from metanas.cli.comparing import compare, runs
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
@@ -127,6 +128,7 @@ def search(
 app.command()(tune)
 app.command()(fewshot)
 app.command()(transfer)
+app.command()(table)
 app.command()(ui)
 app.command()(report)
 app.command()(bench)
@@ -153,6 +155,8 @@ def resume(
     result = run_resume(run, data=data, device=device, view=None if finished else view_of(plain))
     if hasattr(result, "learner"):
         print_learner(result)
+    elif hasattr(result, "evaluations"):
+        print_best(result)
     else:
         (print_learned if hasattr(result, "learned") else print_found)(result)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from metanas.errors import DataError, nearest
 from metanas.space import Architecture
 
 Row = Mapping[str, float]
+LONGEST = 120
+"""Letters of an architecture in an error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +78,20 @@ class ArchitectureTable:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def fingerprint(self) -> str:
+        """Equal for tables with the same names, columns and numbers."""
+        digest = hashlib.sha256("\n".join([*self.places, *self.columns]).encode())
+        for numbers in self.columns.values():
+            digest.update(numbers.tobytes())
+        return digest.hexdigest()[:16]
+
     def place(self, architecture: Architecture) -> int:
         """The row of an architecture. Raises DataError where it has none."""
         name = str(architecture)
         if name not in self.places:
-            raise DataError(f"the table has no row for {name}, of {len(self)}; is it of another space?")
+            short = name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+            raise DataError(f"the table has no row for {short}, of {len(self)}; is it of another space?")
         return self.places[name]
 
     def objective(self, column: str, *, seconds: Callable[[Row], float] | None = None) -> TableObjective:
@@ -96,6 +108,16 @@ class ArchitectureTable:
             open_ = sorted(self.columns.keys() - self.tests)
             raise DataError(f"{column!r} is a test: a search chooses by one of {', '.join(open_)}")
         return TableObjective(self, self._column(column), seconds)
+
+    def charged(self, factors: Mapping[str, float]) -> Callable[[Row], float] | None:
+        """What an evaluation is charged: the sum of factor * column; None where there is no factor.
+
+        Raises:
+            DataError: no such column, or a test.
+        """
+        for name in factors:
+            self.objective(name)
+        return (lambda row: sum(factor * row[name] for name, factor in factors.items())) if factors else None
 
     def test(self, architecture: Architecture, column: str) -> float:
         """A number of an architecture, for a report. DataError where there is none."""

@@ -22,6 +22,7 @@ from metanas.errors import RecipeError, nearest
 from metanas.recipe.few_shot import FewShotRecipe, few_shot_contradictions
 from metanas.recipe.recipe import Recipe, Section
 from metanas.recipe.tuning import RangeRecipe, TuneRecipe, flattened
+from metanas.recipe.values import ValueRecipe, contradictions_in_values
 
 R = TypeVar("R", bound=Section)
 
@@ -73,6 +74,16 @@ def read_few_shot(data: Mapping[str, Any]) -> FewShotRecipe:
     metanas.errors.RecipeError: episodes.ways: maml has one output for each class, so it is tested with ...
     """
     return _read(FewShotRecipe, data, few_shot_contradictions)
+
+
+def read_values(data: Mapping[str, Any]) -> ValueRecipe:
+    """The recipe of a search by values; as `read`.
+
+    >>> read_values({"table": {"source": "table.csv"}})
+    Traceback (most recent call last):
+    metanas.errors.RecipeError: table.choose: which column is maximised? name one of the table's
+    """
+    return _read(ValueRecipe, data, contradictions_in_values)
 
 
 def _read(kind: type[R], data: Mapping[str, Any], contradictions: Callable[[R], Iterator[str]]) -> R:

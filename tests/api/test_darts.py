@@ -60,6 +60,7 @@ def test_stopped_in_the_training_it_goes_on_bit_for_bit(quick: Quick, photos: An
         assert torch.equal(again.network.state_dict()[name], weight)
 
 
+@pytest.mark.long
 def test_the_head_is_not_counted_nor_exported(quick: Quick, photos: Any, tmp_path: Path) -> None:
     space = load_space("darts", channels=2, layers=3)
     result = quick(space, photos, settings={**EXTRAS, "evaluation.epochs": 1})

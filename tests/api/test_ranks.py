@@ -81,6 +81,7 @@ def steps_of(run: Path) -> int:
     return sum(event["kind"] == "step" for event in read_events(log).events) if log.exists() else 0
 
 
+@pytest.mark.long
 def test_a_search_by_two_is_stopped_and_gone_on_with(runs: Path) -> None:
     run = runs / "shared"
     pair = start(2, *search("shared", **{"search.epochs": 8}))
@@ -96,6 +97,7 @@ def test_a_search_by_two_is_stopped_and_gone_on_with(runs: Path) -> None:
     assert result.test_accuracy > 0.2 and steps_of(run) >= 8 * (719 // 64)
 
 
+@pytest.mark.long
 def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> None:
     run = runs / "lost"
     words = search("lost", **{"search.epochs": 8, "checkpoint_seconds": 0.1})

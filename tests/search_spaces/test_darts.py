@@ -45,6 +45,7 @@ def test_the_drawing_names_long_choices_and_writes_them_out_once(darts: ModuleTy
     assert drawn.count("sep_conv_5x5") == 2 * (2 + 3 + 4 + 5), "once for each choice of an operation"
 
 
+@pytest.mark.long
 def test_a_run_from_search_to_export(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(96, 3, 8, 8, generator=generator), torch.arange(96) % 3
