@@ -13,6 +13,7 @@ from metanas.errors import MetanasError as MetanasError
 
 if TYPE_CHECKING:
     from metanas.api import build as build
+    from metanas.api import compare_controllers as compare_controllers
     from metanas.api import export as export
     from metanas.api import fewshot as fewshot
     from metanas.api import load_classes as load_classes
@@ -42,6 +43,7 @@ _HOMES = {
     "TuneRecipe": "metanas.recipe",
     "ValueRecipe": "metanas.recipe",
     "build": "metanas.api",
+    "compare_controllers": "metanas.api",
     "export": "metanas.api",
     "fewshot": "metanas.api",
     "load_classes": "metanas.api",

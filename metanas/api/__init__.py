@@ -7,6 +7,8 @@ require_torch()  # before anything imports it
 from metanas.api.building import build as build  # noqa: E402
 from metanas.api.by_value import ValueResult as ValueResult  # noqa: E402
 from metanas.api.by_value import search_by_value as search_by_value  # noqa: E402
+from metanas.api.comparison import Comparison as Comparison  # noqa: E402
+from metanas.api.comparison import compare_controllers as compare_controllers  # noqa: E402
 from metanas.api.few_shot import FewShotResult as FewShotResult  # noqa: E402
 from metanas.api.few_shot import fewshot as fewshot  # noqa: E402
 from metanas.api.functions import export as export  # noqa: E402

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metanas.api.journal import JOURNAL, open_journal
+from metanas.api.journal import JOURNAL, open_database, open_journal
 from metanas.api.recorder import Recorder
 from metanas.errors import (
     BilevelError,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 STUDY = "tune"
 """Name of the study in a journal of our own: a run folder may be renamed."""
-BUSY_SECONDS = 30.0
-"""How long SQLite tries again, ever more rarely, where another process holds the database."""
 REPORTS = 20
 """How often a trial says where it is, for the pruner."""
 HOPELESS = 5
@@ -130,7 +128,7 @@ def _study(plan: ChooseRecipe, folder: Path, number: Callable[..., int]) -> optu
     }[plan.pruner]()
     try:
         return optuna.create_study(
-            storage=open_journal(folder / JOURNAL) if plan.storage is None else _database(plan.storage),
+            storage=open_journal(folder / JOURNAL) if plan.storage is None else open_database(plan.storage),
             study_name=STUDY if plan.storage is None else plan.study or folder.name,
             sampler=_sampler(plan, number("sampler", 0)),
             pruner=pruner,
@@ -148,14 +146,6 @@ def _study(plan: ChooseRecipe, folder: Path, number: Callable[..., int]) -> optu
         raise RecipeError(
             [f"choose.storage: {plan.storage} cannot be opened ({line}); give a URL as Optuna does"]
         ) from None
-
-
-def _database(url: str) -> optuna.storages.BaseStorage | str:
-    import optuna
-
-    if not url.startswith("sqlite"):
-        return url
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
 
 
 def _sampler(plan: ChooseRecipe, seed: int) -> optuna.samplers.BaseSampler:

@@ -1,6 +1,7 @@
-"""The journal of Optuna that a run folder holds: `study.journal`, one writer, opened by any tool that knows Optuna.
+"""Where studies of Optuna's are kept: `study.journal` in a run folder, opened by any tool that knows Optuna, or a
+database.
 
-optuna-dashboard runs/first/study.journal
+    optuna-dashboard runs/first/study.journal
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL = "study.journal"
+BUSY_SECONDS = 30.0
+"""How long SQLite tries again, ever more rarely, where another process holds the database."""
 
 
 def open_journal(path: Path) -> optuna.storages.BaseStorage:
@@ -21,9 +24,14 @@ def open_journal(path: Path) -> optuna.storages.BaseStorage:
     A last line that was not written whole is cut off, or the next one would go on with it; a lock on the journal is
     that of a writer who was killed, since the run itself is locked.
     """
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    return open_shared_journal(path)
+
+
+def open_shared_journal(path: Path) -> optuna.storages.BaseStorage:
+    """The storage for several processes, which write in turns; a torn last line is cut off while none of them does."""
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-    Path(f"{path}.lock").unlink(missing_ok=True)
     lock = JournalFileOpenLock(str(path))
     lock.acquire()
     try:
@@ -34,3 +42,12 @@ def open_journal(path: Path) -> optuna.storages.BaseStorage:
     finally:
         lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def open_database(url: str) -> optuna.storages.RDBStorage:
+    """A database by its URL; an SQLite file waits `BUSY_SECONDS` for who holds it."""
+    import optuna
+
+    if not url.startswith("sqlite"):
+        return optuna.storages.RDBStorage(url)
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})

@@ -13,6 +13,7 @@ from metanas import __version__
 from metanas.cli.bench import bench
 from metanas.cli.by_value import print_best, table
 from metanas.cli.comparing import compare, runs
+from metanas.cli.controllers import compare_controllers
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
 from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
@@ -194,6 +195,7 @@ def watch(run: RunName) -> None:
 
 app.command()(runs)
 app.command()(compare)
+app.command()(compare_controllers)
 
 
 @app.command()

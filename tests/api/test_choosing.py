@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metanas
-from metanas.api import choosing
+from metanas.api import choosing, journal
 from metanas.errors import DivergedError, InterruptedSearchError, MissingDependencyError, RecipeError, RunError
 from metanas.run import EventWriter, ask, latest, read_events
 
@@ -324,7 +324,7 @@ def test_a_locked_database_is_tried_again_and_then_said(monkeypatch: pytest.Monk
     path = tmp_path / "study.db"
     settings = {"choose.storage": f"sqlite:///{path}", "choose.trials": 2}
     choosing_of(VALUES, settings=settings, run="first")
-    monkeypatch.setattr(choosing, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(journal, "BUSY_SECONDS", 0.2)
     holder = sqlite3.connect(path)
     try:
         holder.execute("BEGIN EXCLUSIVE")
