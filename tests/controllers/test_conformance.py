@@ -28,6 +28,7 @@ from metanas.controllers import (
 from metanas.errors import SpaceError
 from metanas.loop.state import optimizer_state, restore_optimizer
 from metanas.run.checkpoints import load, save
+from metanas.samplers import OptunaSearch
 from metanas.space import Limit, Space, chain, op
 
 GRADIENT = (
@@ -48,6 +49,8 @@ VALUE = (
     RegularisedEvolution(population=3, sample=2),
     LocalSearch(),
     Predictor(start_with=3, parents=1, random=3),
+    OptunaSearch(),
+    OptunaSearch(sampler="random"),
 )
 """Every controller that learns from values."""
 
