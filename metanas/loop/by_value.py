@@ -6,11 +6,13 @@
         yield Evaluation
 
 An objective is any function from an architecture to a number (larger is better): a short training, a table, a zero-cost
-score. A value that is not finite is told as it is, and is never the best.
+score. One that fails (`failures`) is told as not a number, and is never the best; where the first few all fail, the
+search gives up.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from metanas.controllers import ValueController
 from metanas.errors import SpaceError
+from metanas.loop.failures import Failures, measured
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
@@ -65,18 +68,27 @@ class ValueSearch:
         self.space, self.objective, self.controller = space, objective, controller
         self.budget, self.seed, self.step = budget, seed, 0
         self.memory = controller.start(space)
+        self.failures = Failures()
 
     def steps(self) -> Iterator[Evaluation]:
-        """The evaluations that are left, in order. Errors of the objective pass through."""
+        """The evaluations that are left, in order. Errors of the objective that are no failures pass through.
+
+        Raises:
+            DivergedError: the first few evaluations all failed; it groups the reasons.
+        """
+        self.failures.give_up(self.budget)
         while self.step < self.budget and not self._spent():
             rng = np.random.default_rng([self.seed, self.step])
             architecture = self.controller.propose(self.space, self.memory, rng=rng)
-            value = float(self.objective(architecture))  # memory is plain data: no tensor, no numpy number
+            values, reason = measured(self.objective, architecture)
+            value = values[0] if values else math.nan
+            self.failures.add(reason)
             self.memory = self.controller.tell(self.memory, architecture, value)
             self.step += 1
             best_value = self.memory["value"]
             best = None if best_value is None else self.derive()
-            yield Evaluation(self.step, self.budget, architecture, value, best, best_value)
+            yield Evaluation(self.step, self.budget, architecture, value, best, best_value, reason)
+            self.failures.give_up(self.budget)
 
     def _spent(self) -> bool:
         return self.seconds is not None and self.charged is not None and self.charged.spent >= self.seconds
@@ -87,11 +99,12 @@ class ValueSearch:
 
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on: plain data."""
-        found = {"step": self.step, "memory": dict(self.memory)}
+        found = {"step": self.step, "memory": dict(self.memory), "failures": self.failures.state()}
         return found if self.charged is None else {**found, "spent": self.charged.spent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave."""
         self.step, self.memory = state["step"], dict(state["memory"])
+        self.failures.restore(state.get("failures", ()), succeeded=self.memory["value"] is not None)
         if self.charged is not None:
             self.charged.spent = state["spent"]

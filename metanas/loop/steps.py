@@ -61,7 +61,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One architecture evaluated by a search that needs only values (larger is better); None before a finite value."""
+    """One architecture evaluated by a search that needs only values (larger is better); None before a finite value.
+
+    `reason`: why it failed; None where it did not. `value` is then not finite.
+    """
 
     step: int
     budget: int
@@ -69,3 +72,4 @@ class Evaluation:
     value: float
     best: Architecture | None
     best_value: float | None
+    reason: str | None = None
