@@ -1,7 +1,7 @@
 """Evaluations that fail: what counts as a failure, why, and when a search gives up.
 
-    failed, with a reason    a value that is not finite, a training that diverged, a network that cannot be or is too large
-    passes through           a file that cannot be read, a row that a table lacks, a stop that was asked for
+    failed            a value that is not finite, a training that diverged, a network that cannot be or is too large
+    passes through    a file that cannot be read, a row that a table lacks, a stop that was asked for
 
 A failed evaluation is told as it is and is never the best. Where the first few all fail, the search stops and says why:
 more of them would fail alike.
@@ -39,7 +39,9 @@ def measured(objective: Callable[..., Any], *arguments: Any) -> tuple[tuple[floa
     try:
         found = objective(*arguments)
         values = (
-            tuple(map(float, found)) if isinstance(found, Sequence) or getattr(found, "ndim", 0) else (float(found),)
+            tuple(map(float, found))
+            if isinstance(found, Sequence) or getattr(found, "ndim", 0) > 0
+            else (float(found),)
         )
     except OWN as error:
         return (), str(error)

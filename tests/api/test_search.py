@@ -340,8 +340,6 @@ def test_every_evaluation_failing_stops_the_search(quick: Quick) -> None:
         quick(controller="random", settings=by_value("evaluation.lr"), run="hopeless")
     events = metanas.load_run("hopeless").events()
     assert len([e for e in events if e["kind"] == "value"]) == 5 and events[-1]["status"] == "failed"
-    with pytest.raises(DivergedError, match="5 times"):
-        metanas.resume("hopeless")
 
 
 def test_an_evaluation_that_diverges_is_a_failure_in_the_log_and_never_the_best(
