@@ -15,6 +15,7 @@ import argparse
 import csv
 import gzip
 import json
+import math
 import os
 import statistics
 import time
@@ -90,12 +91,15 @@ def by_chance(seed: int, seconds: float) -> dict[str, Any]:
     """Random search for as long."""
     import numpy as np
 
+    from metanas.loop import measured
+
     parts = prepared(seed)
     brief, rng = parts.brief(), np.random.default_rng([seed, 2])
     started, rows = time.perf_counter(), []
     while time.perf_counter() - started < seconds:
         architecture = parts.space.sample(rng)
-        rows.append((brief(architecture, RANDOM_EPOCHS), str(architecture)))
+        values, _ = measured(brief, architecture, RANDOM_EPOCHS)
+        rows.append((values[0] if values else -math.inf, str(architecture)))
     return {"key": max(rows)[1], "trained": len(rows), "seconds": time.perf_counter() - started}
 
 

@@ -81,6 +81,8 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
     14: ("infinite objective from a trial", (
         "api/test_choosing.py::test_an_infinite_objective_is_a_failed_trial_and_never_the_best",
         "api/test_choosing.py::test_a_value_that_is_not_finite_fails_even_where_nothing_else_does",
+        "loop/test_failures.py::test_an_evaluation_that_fails_is_never_the_best_and_says_why",
+        "api/test_search.py::test_an_evaluation_that_diverges_is_a_failure_in_the_log_and_never_the_best",
     )),
     15: ("out of memory", (
         "api/test_memory.py::test_out_of_memory_is_named",
@@ -91,6 +93,8 @@ ROWS: dict[int, tuple[str, tuple[str, ...]]] = {
         "api/test_choosing.py::test_every_trial_failing_stops_early_with_the_causes_grouped",
         "api/test_choosing.py::test_a_bug_in_a_loss_is_grouped_too",
         "cli/test_tune.py::test_every_trial_failing_is_one_line",
+        "loop/test_failures.py::test_where_every_evaluation_fails_the_search_stops_early_with_the_causes_grouped",
+        "api/test_search.py::test_every_evaluation_failing_stops_the_search",
     )),
     17: ("a distributed rank dies", (
         "api/test_ranks.py::test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone",

@@ -68,7 +68,8 @@ def search(
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it. Default:
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
         controller: `"darts"`, `"drnas"`, `"gdas"`, `"gumbel"`, `"darts_pt"`; by values `"random"`,
-            `"evolution"`, `"local_search"`, `"predictor"`; or one of your own.
+            `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
+            `metanas.samplers.OptunaSearch`); or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.

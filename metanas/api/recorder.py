@@ -117,6 +117,7 @@ class Recorder:
             value=e.value,
             best=e.best_value,
             best_key=None if e.best is None else e.best.key,
+            **({} if e.reason is None else {"reason": e.reason}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

@@ -4,6 +4,7 @@ A controller declares what it needs, and the loop computes only that:
 
     GradientController   a hypergradient     DARTS, DrNAS
     ValueController      a value             random search
+    ParetoController     several values      NSGA-II
 
 A relaxation is a function from omega and drawn noise to mixing weights. It runs once per step, *outside* the losses:
 the outer variable of the bilevel problem is the mixing weights, and their hypergradient is pulled back to omega. That
@@ -15,13 +16,14 @@ State is a value: omega is a dict of tensors, the memory of a value controller i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metanas.controllers.memory import knee_of
 from metanas.errors import SpaceError
 from metanas.space import Architecture, Space
 
@@ -38,7 +40,7 @@ class Controller(ABC):
     @property
     @abstractmethod
     def needs(self) -> str:
-        """`"gradient"` or `"value"`."""
+        """`"gradient"`, `"value"` or `"values"`."""
 
 
 class GradientController(Controller):
@@ -130,6 +132,35 @@ class ValueController(Controller):
     @abstractmethod
     def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
         """The best architecture so far. Raises SpaceError before the first finite value."""
+
+
+class ParetoController(Controller):
+    """Proposes architectures and is told several values of each; it keeps those that no other one beats in all."""
+
+    @property
+    def needs(self) -> str:
+        return "values"
+
+    @abstractmethod
+    def start(self, space: Space) -> dict[str, Any]:
+        """Its memory before the first proposal: plain data, JSON. `memory["front"]` holds a row [architecture, values]
+        for each that no other one dominates, in the order told, `memory["value"]` the best finite first value (None
+        before there is one) and `memory["best"]` whose it is.
+        """
+
+    @abstractmethod
+    def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
+        """The next architecture to evaluate."""
+
+    @abstractmethod
+    def tell(self, memory: Mapping[str, Any], architecture: Architecture, values: Sequence[float]) -> dict[str, Any]:
+        """The memory after an evaluation; of each value, larger is better. Where one of them is not finite, or there
+        are none, the evaluation failed: it is never on the front.
+        """
+
+    def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
+        """The one of the front that gives up least (`front.knee`). Raises SpaceError before the first finite values."""
+        return knee_of(space, memory)
 
 
 def by_rows(function: Callable[[Tensor], Tensor], omega: Omega) -> Omega:

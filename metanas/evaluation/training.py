@@ -323,8 +323,8 @@ def short_training(
 ) -> Callable[[Architecture, int], float]:
     """An objective: minus the mean loss on the outer split of a network trained from scratch on the inner split.
 
-    The loss tells apart what the accuracy of a few hundred examples does not. nan where the training diverged: a value
-    that is never the best.
+    The loss tells apart what the accuracy of a few hundred examples does not. It raises DivergedError where the
+    training diverged, which a search counts as a failed evaluation.
 
     Args:
         build: architecture -> network on the data's device.
@@ -337,11 +337,8 @@ def short_training(
         network = build(architecture)
         once = replace(settings, epochs=epochs, warmup=0)
         training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, task=task)
-        try:
-            for _ in training.epochs():
-                pass
-        except DivergedError:
-            return math.nan
+        for _ in training.epochs():
+            pass
         return -score(network, data.outer, task=task).loss
 
     return objective

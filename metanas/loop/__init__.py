@@ -3,6 +3,7 @@
 from metanas.loop.by_gradient import GradientSearch as GradientSearch
 from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
+from metanas.loop.failures import measured as measured
 from metanas.loop.minibatches import Minibatches as Minibatches
 from metanas.loop.minibatches import drawn as drawn
 from metanas.loop.refinement import Brief as Brief

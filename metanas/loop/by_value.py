@@ -6,22 +6,28 @@
         yield Evaluation
 
 An objective is any function from an architecture to a number (larger is better): a short training, a table, a zero-cost
-score. A value that is not finite is told as it is, and is never the best.
+score. It may give several numbers, each with a name, of which one that begins with "-" is to be small. An evaluation
+that fails (`failures`) is never the best; where the first few all fail, the search gives up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from metanas.controllers import ValueController
+from metanas.controllers import ParetoController, Scalarised, ValueController
+from metanas.controllers.memory import best_of
 from metanas.errors import SpaceError
+from metanas.loop.failures import Failures, measured
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
-Objective = Callable[[Architecture], float]
+Objective = Callable[[Architecture], float] | Callable[[Architecture], Sequence[float]]
+VALUE = "value"
+"""What a single objective is called that has no name."""
 
 
 @runtime_checkable
@@ -30,31 +36,35 @@ class Charged(Protocol):
 
     spent: float
 
-    def __call__(self, architecture: Architecture) -> float: ...
+    def __call__(self, architecture: Architecture) -> Any: ...
 
 
 class ValueSearch:
     """A search in progress: the controller's memory and how many architectures were evaluated.
 
     Args:
-        objective: architecture -> how good it is, larger is better.
+        objective: architecture -> how good it is, larger is better; or a sequence of numbers, one for each of `names`.
+        controller: one of several values; one of a single value is then `Scalarised`.
         budget: how many architectures are evaluated at most.
         seed: of what is proposed.
         seconds: what may be charged: no evaluation begins when the objective's `spent` has reached it.
+        names: of what the objective gives; `"-latency"` is to be small, and given as it is.
 
     Raises:
-        SpaceError: budget < 1, or seconds for an objective that charges nothing.
+        SpaceError: budget < 1, or seconds for an objective that charges nothing; names that are missing or repeated; a
+            controller of several values for one.
     """
 
     def __init__(
         self,
         space: Space,
         objective: Objective,
-        controller: ValueController,
+        controller: ValueController | ParetoController,
         *,
         budget: int,
         seed: int,
         seconds: float | None = None,
+        names: Sequence[str] = (VALUE,),
     ) -> None:
         if budget < 1:
             raise SpaceError(f"budget must be >= 1, got {budget}")
@@ -62,36 +72,98 @@ class ValueSearch:
         if seconds is not None and charged is None:
             raise SpaceError("seconds: the objective does not say what it has spent; leave them out, or take a table")
         self.seconds, self.charged = seconds, charged
+        self.names = _checked(names, controller)
+        self.signs = tuple(-1.0 if name.startswith("-") else 1.0 for name in self.names)
+        if isinstance(controller, ValueController) and len(self.names) > 1:
+            controller = Scalarised(controller=controller)
         self.space, self.objective, self.controller = space, objective, controller
         self.budget, self.seed, self.step = budget, seed, 0
         self.memory = controller.start(space)
+        self.failures = Failures()
 
     def steps(self) -> Iterator[Evaluation]:
-        """The evaluations that are left, in order. Errors of the objective pass through."""
+        """The evaluations that are left, in order. Errors of the objective that are no failures pass through.
+
+        Raises:
+            DivergedError: the first few evaluations all failed; it groups the reasons.
+        """
+        self.failures.give_up(self.budget)
         while self.step < self.budget and not self._spent():
             rng = np.random.default_rng([self.seed, self.step])
             architecture = self.controller.propose(self.space, self.memory, rng=rng)
-            value = float(self.objective(architecture))  # memory is plain data: no tensor, no numpy number
-            self.memory = self.controller.tell(self.memory, architecture, value)
+            found, reason = measured(self._values, architecture)
+            self.failures.add(reason)
+            self._tell(architecture, found)
             self.step += 1
-            best_value = self.memory["value"]
-            best = None if best_value is None else self.derive()
-            yield Evaluation(self.step, self.budget, architecture, value, best, best_value)
+            yield self._evaluation(architecture, found, reason)
+            self.failures.give_up(self.budget)
+
+    def _values(self, architecture: Architecture) -> tuple[float, ...]:
+        """What the objective gives, larger is better. TypeError for as many numbers as there are no names."""
+        found = self.objective(architecture)
+        several = isinstance(found, Sequence) or getattr(found, "ndim", 0) > 0
+        values = tuple(map(float, found)) if several else (float(found),)  # type: ignore[arg-type]  # it is told apart
+        if len(values) != len(self.names):
+            raise TypeError(f"the objective gave {len(values)} values for {', '.join(self.names)}; give one for each")
+        return tuple(sign * value for sign, value in zip(self.signs, values, strict=True))
+
+    def _tell(self, architecture: Architecture, found: tuple[float, ...]) -> None:
+        if isinstance(self.controller, ValueController):
+            self.memory = self.controller.tell(self.memory, architecture, found[0] if found else math.nan)
+        else:
+            self.memory = self.controller.tell(self.memory, architecture, found)
+
+    def _evaluation(self, architecture: Architecture, found: tuple[float, ...], reason: str | None) -> Evaluation:
+        best_value = self.memory["value"]  # of several, the first one's
+        several = isinstance(self.controller, ParetoController)
+        return Evaluation(
+            self.step,
+            self.budget,
+            architecture,
+            found[0] if found else math.nan,
+            None if best_value is None else best_of(self.space, self.memory),
+            best_value,
+            reason,
+            self._named(found) if several else {},
+            several and [architecture.to_json(), list(found)] in self.memory["front"],
+        )
+
+    def _named(self, found: Sequence[float]) -> dict[str, float]:
+        """Values by name, in their own units."""
+        return {n: sign * value for n, sign, value in zip(self.names, self.signs, found, strict=False)}
+
+    def front(self) -> list[tuple[Architecture, dict[str, float]]]:
+        """Of several objectives, those that no other one beats in all, and their values; from the best first one on."""
+        rows = sorted(self.memory.get("front", []), key=lambda row: -row[1][0])
+        return [(self.space.architecture(taken), self._named(values)) for taken, values in rows]
 
     def _spent(self) -> bool:
         return self.seconds is not None and self.charged is not None and self.charged.spent >= self.seconds
 
     def derive(self) -> Architecture:
-        """The best architecture so far. Raises SpaceError before the first finite value."""
+        """The best architecture so far; of several objectives, the one at the knee of the front (`controllers.front`).
+
+        Raises SpaceError before the first finite value.
+        """
         return self.controller.best(self.space, self.memory)
 
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on: plain data."""
-        found = {"step": self.step, "memory": dict(self.memory)}
+        found = {"step": self.step, "memory": dict(self.memory), "failures": self.failures.state()}
         return found if self.charged is None else {**found, "spent": self.charged.spent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave."""
         self.step, self.memory = state["step"], dict(state["memory"])
+        self.failures.restore(state.get("failures", ()), succeeded=self.memory["value"] is not None)
         if self.charged is not None:
             self.charged.spent = state["spent"]
+
+
+def _checked(names: Sequence[str], controller: ValueController | ParetoController) -> tuple[str, ...]:
+    plain = [name.removeprefix("-") for name in names]
+    if not plain or not all(plain) or len(set(plain)) < len(plain):
+        raise SpaceError(f"objectives need different names, got {', '.join(map(repr, names)) or 'none'}")
+    if isinstance(controller, ParetoController) and len(plain) < 2:
+        raise SpaceError(f"{type(controller).__name__} needs two objectives or more, got {', '.join(names)}; name them")
+    return tuple(names)

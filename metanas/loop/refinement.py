@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from metanas.errors import SpaceError
+from metanas.loop.failures import measured
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
@@ -80,11 +81,13 @@ class Refinement:
             epochs = self.rounds[self.round].epochs
             while len(self.values) < len(self.candidates):
                 architecture = self.candidates[len(self.values)]
-                self.values.append(float(self.brief(architecture, epochs)))  # the state is plain data
+                values, reason = measured(self.brief, architecture, epochs)
+                self.values.append(values[0] if values else math.nan)
                 self.step += 1
                 best, value = self._ranked()[0]
-                found = (best, value) if math.isfinite(value) else (None, None)
-                yield Evaluation(self.step, self.budget, architecture, self.values[-1], *found)
+                good = math.isfinite(value)
+                found, height = (best, value) if good else (None, None)
+                yield Evaluation(self.step, self.budget, architecture, self.values[-1], found, height, reason)
             self._halve()
 
     def _ranked(self) -> list[tuple[Architecture, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -61,7 +61,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One architecture evaluated by a search that needs only values (larger is better); None before a finite value."""
+    """One architecture evaluated by a search that needs only values (larger is better); None before a finite value.
+
+    `reason`: why it failed; None where it did not. `value` is then not finite.
+
+    Of several objectives, `value` is the first one's (larger is better), and `best` whose that is best; `values` are
+    all of them by name, in their own units, empty where the evaluation raised; `front` says whether no other one so
+    far beats it in all.
+    """
 
     step: int
     budget: int
@@ -69,3 +76,6 @@ class Evaluation:
     value: float
     best: Architecture | None
     best_value: float | None
+    reason: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    front: bool = False

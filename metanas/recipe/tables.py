@@ -29,6 +29,7 @@ from metanas.evaluation import Training
 from metanas.loop import Schedule
 from metanas.recipe.recipe import EvaluationRecipe, Recipe
 from metanas.recipe.tuning import TuneRecipe
+from metanas.samplers import OptunaSearch
 
 CONTROLLERS: Mapping[str, type[Controller]] = {
     "darts": Darts,
@@ -38,6 +39,7 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "gdas": Gdas,
     "gumbel": GumbelSoftmax,
     "local_search": LocalSearch,
+    "optuna": OptunaSearch,
     "predictor": Predictor,
     "random": RandomSearch,
 }
@@ -62,9 +64,9 @@ def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
         f"search.options.{key}: {name} has no such option{nearest(key, fields)}" for key in options if key not in fields
     ]
     problems += [
-        f"search.options.{key}: expected a number, got {value!r}"
+        f"search.options.{key}: {problem}"
         for key, value in options.items()
-        if key in fields and (isinstance(value, bool) or not isinstance(value, int | float))
+        if key in fields and (problem := _mistaken(fields[key], value))
     ]
     if problems:
         raise RecipeError(problems)
@@ -78,6 +80,15 @@ def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
         except ValueError as error:
             raise RecipeError([f"search.options: {name} cannot be with {dict(options)} ({error})"]) from None
     return controller
+
+
+def _mistaken(option: dataclasses.Field[Any], value: Any) -> str:
+    """What is wrong with the value of an option: a number, or one of the words that its field lists; "" for nothing."""
+    words = option.metadata.get("words")
+    if words is not None:
+        return "" if value in words else f"unknown word {value!r}{nearest(value, words)}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "" if number else f"expected a number, got {value!r}"
 
 
 def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = True) -> None:
@@ -113,7 +124,7 @@ def controller_name(controller: Controller) -> tuple[str, dict[str, Any]] | None
                 for f in dataclasses.fields(controller)  # type: ignore[arg-type]
                 if getattr(controller, f.name) != getattr(plain, f.name)
             }
-            if all(isinstance(v, int | float) for v in options.values()):
+            if all(isinstance(v, int | float | str) for v in options.values()):
                 return name, options
     return None
 

@@ -137,7 +137,9 @@ def _value(event: Record, state: RunState) -> list[str]:
     if point is None:
         return []
     far = f"{point.step}/{state.budget or '?'}"
-    return [f"{far}  value {loss(point.value)}  best {loss(point.best)}  {point.key or ''}".rstrip()]
+    reason = string(event, "reason")
+    found = f"value {loss(point.value)}" if reason is None else f"failed: {reason}"
+    return [f"{far}  {found}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 
 
 def _validation(event: Record, state: RunState) -> list[str]:

@@ -329,6 +329,38 @@ def test_a_refinement_starts_from_the_supernet_or_from_scratch(quick: Quick) -> 
     assert loss["supernet"] < 0.9 * loss["scratch"]
 
 
+def by_value(path: str) -> dict[str, Any]:
+    return {"search.budget": 8, "search.value_epochs": 1, path: 1e20}  # a rate at which every update explodes
+
+
+def test_every_evaluation_failing_stops_the_search(quick: Quick) -> None:
+    with pytest.raises(
+        DivergedError, match=r"^every evaluation failed \(5 times: the value is nan\); mend the objective"
+    ):
+        quick(controller="random", settings=by_value("evaluation.lr"), run="hopeless")
+    events = metanas.load_run("hopeless").events()
+    assert len([e for e in events if e["kind"] == "value"]) == 5 and events[-1]["status"] == "failed"
+
+
+def test_an_evaluation_that_diverges_is_a_failure_in_the_log_and_never_the_best(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, made = ScratchTraining.epochs, []
+
+    def epochs(self: ScratchTraining) -> Any:
+        made.append(self)
+        if len(made) in (1, 3):
+            raise DivergedError(f"number {len(made)}")
+        return plain(self)
+
+    monkeypatch.setattr(ScratchTraining, "epochs", epochs)
+    quick(controller="random", settings={"search.budget": 4, "search.value_epochs": 1}, run="some")
+    rows = [e for e in metanas.load_run("some").events() if e["kind"] == "value"]
+    assert [e.get("reason") for e in rows] == ["number 1", None, "number 3", None]
+    assert [e["value"] is None for e in rows] == [True, False, True, False]
+    assert rows[-1]["best"] == max(e["value"] for e in rows if e["value"] is not None)
+
+
 def test_a_baseline_whose_loss_is_not_finite_does_not_cost_the_result(
     quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,14 +20,18 @@ from metanas.controllers import (
     GradientController,
     GumbelSoftmax,
     LocalSearch,
+    Nsga2,
+    ParetoController,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
+    Scalarised,
     ValueController,
 )
 from metanas.errors import SpaceError
 from metanas.loop.state import optimizer_state, restore_optimizer
 from metanas.run.checkpoints import load, save
+from metanas.samplers import OptunaSearch
 from metanas.space import Limit, Space, chain, op
 
 GRADIENT = (
@@ -48,8 +52,18 @@ VALUE = (
     RegularisedEvolution(population=3, sample=2),
     LocalSearch(),
     Predictor(start_with=3, parents=1, random=3),
+    OptunaSearch(),
+    OptunaSearch(sampler="random"),
 )
 """Every controller that learns from values."""
+
+PARETO = (
+    Nsga2(population=4),
+    Nsga2(population=2, crossover=0.0, mutation=1.0),
+    Scalarised(controller=RandomSearch()),
+    Scalarised(controller=RegularisedEvolution(population=3, sample=2)),
+)
+"""Every controller that learns from several values."""
 
 RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent")
 """Spaces of `tests/problems.py` in which every choice has a relaxation."""
@@ -82,6 +96,11 @@ def by_value(request) -> ValueController:
     return request.param
 
 
+@pytest.fixture(params=PARETO, ids=str)
+def by_values(request) -> ParetoController:
+    return request.param
+
+
 @pytest.fixture(scope="module")
 def spaces(problems):
     return {k.name: k.build() for k in problems.KNOWN}
@@ -104,10 +123,11 @@ def relax(controller, omega, seed: int = 0, progress: float = 0.5):
     return controller.relax(omega, progress=progress, generator=seeded(seed))
 
 
-@pytest.mark.parametrize("any_controller", [*GRADIENT, *VALUE], ids=str)
+@pytest.mark.parametrize("any_controller", [*GRADIENT, *VALUE, *PARETO], ids=str)
 def test_a_controller_is_a_frozen_value_that_says_what_it_needs(any_controller):
     assert isinstance(any_controller, Controller)
-    assert any_controller.needs == ("gradient" if any_controller in GRADIENT else "value")
+    kinds = {"gradient": GRADIENT, "value": VALUE, "values": PARETO}
+    assert any_controller in kinds[any_controller.needs]
     assert any_controller == dataclasses.replace(any_controller) and hash(any_controller) is not None
     with pytest.raises(dataclasses.FrozenInstanceError):
         any_controller.anything = 1
@@ -346,3 +366,51 @@ def test_memory_is_plain_data_and_is_not_written_to(by_value, known, tmp_path):
     read = load(tmp_path / "c").tree
     assert read == memory and by_value.best(space, read) == by_value.best(space, memory)
     assert tell_all(by_value, space, [0.2, 0.8], read) == tell_all(by_value, space, [0.2, 0.8], memory)
+
+
+# several values
+
+FAILED = ((), (math.nan, 0.5), (math.inf, 1.0), (0.5, -math.inf))
+
+
+def test_proposals_for_several_values_are_valid_and_a_function_of_the_generator(by_values, known):
+    space = known.build()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    runs = [tell_all(by_values, space, [(k % 3, -k) for k in range(7)])[1] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert all(space.architecture(a) == a for a, _ in runs[0])
+    after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+
+
+def test_the_front_is_what_nothing_dominates(by_values, spaces):
+    rng = np.random.default_rng(3)
+    values = [tuple(rng.integers(0, 4, 2).tolist()) for _ in range(25)] + list(FAILED)
+    memory, told = tell_all(by_values, spaces["nasbench201"], values)
+    good = [(a, v) for a, v in told if v not in FAILED]
+    best = {v for _, v in good if not any(w != v and w[0] >= v[0] and w[1] >= v[1] for _, w in good)}
+    assert {tuple(row) for _, row in memory["front"]} == best
+    assert {str(taken) for taken, _ in memory["front"]} == {str(a.to_json()) for a, v in good if v in best}
+    assert memory["value"] == max(v[0] for _, v in good)
+    assert by_values.best(spaces["nasbench201"], memory).to_json() in [taken for taken, _ in memory["front"]]
+
+
+def test_there_is_no_front_before_the_first_finite_values(by_values, spaces):
+    memory, _ = tell_all(by_values, spaces["nasbench201"], FAILED)
+    assert memory["front"] == [] and memory["value"] is None
+    with pytest.raises(SpaceError, match="none of 4 architectures had a finite value"):
+        by_values.best(spaces["nasbench201"], memory)
+
+
+def test_memory_of_several_values_is_plain_data_and_is_not_written_to(by_values, known, tmp_path):
+    space = known.build()
+    empty = by_values.start(space)
+    before = json.dumps(empty)
+    values = [(0.1, 2.0), (), (0.4, 1.0), (0.2, 2.0), (0.3, 1.0), (0.0, 3.0)]
+    memory, _ = tell_all(by_values, space, values, empty)
+    assert json.dumps(empty) == before
+    assert json.loads(json.dumps(memory, allow_nan=False)) == memory
+    save(tmp_path / "c", 1, memory, 0)
+    read = load(tmp_path / "c").tree
+    assert read == memory
+    assert tell_all(by_values, space, values, read) == tell_all(by_values, space, values, memory)

@@ -154,3 +154,15 @@ def test_an_option_that_cannot_be_is_named_with_its_path(name: str, options: dic
     with pytest.raises(RecipeError) as error:
         t.make_controller(name, options)
     assert error.value.problems == (message,)
+
+
+def test_words_among_the_options() -> None:
+    controller = t.make_controller("optuna", {"sampler": "gp"})
+    assert t.controller_name(controller) == ("optuna", {"sampler": "gp"})
+    for value, said in (
+        ("tpo", "unknown word 'tpo'; did you mean \"tpe\"?"),
+        (3, "unknown word 3; allowed: tpe, gp, random"),
+    ):
+        with pytest.raises(RecipeError) as error:
+            t.make_controller("optuna", {"sampler": value})
+        assert error.value.problems == (f"search.options.sampler: {said}",)

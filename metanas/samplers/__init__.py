@@ -1,0 +1,3 @@
+"""Searches of other libraries as controllers: Optuna's samplers."""
+
+from metanas.samplers.optuna_search import OptunaSearch as OptunaSearch
