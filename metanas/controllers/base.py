@@ -76,8 +76,13 @@ class GradientController(Controller):
         """
 
     @abstractmethod
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
+        """The mean of the mixing weights of `relax`, differentiable in omega."""
+
     def expected(self, omega: Omega) -> dict[str, Tensor]:
         """The mean of the mixing weights: what is shown, and what is derived from. No graph."""
+        with torch.no_grad():
+            return self.mean(omega)
 
     @abstractmethod
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
