@@ -99,6 +99,8 @@ class Session:
             self._within_memory(search)
             self._lead()
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
+            for remark in search.remarks():
+                self.recorder.say(remark)
             if search.watch.verdict is not None:
                 back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
                 self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}

@@ -75,7 +75,7 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="darts, drnas, gdas, gumbel, darts_pt; by values: random, evolution, local_search, predictor.",
+            help="darts, drnas, fair_darts, gdas, gumbel, darts_pt; by values: random, evolution, local_search, predictor.",
             show_default=False,
         ),
     ] = None,

@@ -276,6 +276,10 @@ class GradientSearch:
             generator=seeded(self.seed, "derive", self.step),
         )
 
+    def remarks(self) -> tuple[str, ...]:
+        """What the controller has to say of what `derive` gives."""
+        return self.controller.remarks(self.space, self.relaxed.omega)
+
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
         """(mean loss, metric) of the supernet at a mix, on the first `schedule.monitor` examples of the outer split."""
@@ -339,9 +343,11 @@ class GradientSearch:
 
 def entropy(weights: Mapping[str, Tensor]) -> float:
     """The mean entropy of mixing weights, each over the logarithm of its number of candidates: 0 (decided) to 1.
+    Weights that do not sum to 1 are taken over their sum.
 
     >>> round(entropy({"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([1.0, 0.0])}), 3)
     0.5
     """
-    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in weights.values() if len(w) > 1]
+    shares = [w / w.sum().clamp(min=torch.finfo(w.dtype).tiny) for w in weights.values() if len(w) > 1]
+    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in shares]
     return sum(rows) / len(rows) if rows else 0.0
