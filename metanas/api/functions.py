@@ -67,7 +67,7 @@ def search(
         target: of a .csv, the column to be predicted.
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it. Default:
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
-        controller: `"darts"`, `"drnas"`, `"gdas"`, `"gumbel"`, `"darts_pt"`; by values `"random"`,
+        controller: `"darts"`, `"drnas"`, `"fair_darts"`, `"gdas"`, `"gumbel"`, `"darts_pt"`; by values `"random"`,
             `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
             `metanas.samplers.OptunaSearch`); or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.

@@ -29,6 +29,7 @@ from metanas.recipe.tables import (
     make_controller,
     make_device,
     make_estimator,
+    make_guards,
     make_schedule,
     make_training,
 )
@@ -148,6 +149,9 @@ class Parts:
         controller = self.controller if self.searches else None
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
+        if controller is not None and not learned and make_guards(self.recipe.search.guard):
+            name = type(controller).__name__
+            raise RecipeError([f"search.guard: {name} learns no omega that could be guarded; leave the guards out"])
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
             raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
@@ -289,6 +293,7 @@ class Parts:
             seed=self.recipe.seed,
             task=self.task,
             share=self.ranks.share,
+            guards=make_guards(self.recipe.search.guard),
         )
 
     def probe(self, controller: GradientController) -> tuple[Tensor, dict[str, Tensor]]:

@@ -95,8 +95,14 @@ class Recorder:
             weights={name: list(w) for name, w in report.weights.items()},
             architecture=None if report.architecture is None else report.architecture.to_json(),
             key=None if report.architecture is None else report.architecture.key,
+            skip_share=report.skip_share,
+            **({} if report.eigenvalue is None else {"eigenvalue": report.eigenvalue}),
             **peak_memory(),
         )
+        if report.verdict is not None:
+            back, reason = report.verdict.epoch, report.verdict.reason
+            self.log.write("guard", step=step, epoch=report.epoch, back_to=back, reason=reason)
+            self.say(ended_by_guard(report), "warning")
 
     def pace(self, step: int, seconds: Mapping[str, float]) -> None:
         """Where the time of the steps since the last pace went."""
@@ -180,6 +186,18 @@ class Recorder:
         self.lock.check()
         save(self.run.checkpoints, place, {"identity": self.identity, "state": tree}, self.log.flush(sync=True))
         self.saved_at = time.monotonic()
+
+
+def ended_by_guard(report: Report) -> str:
+    """The verdict of a guard, as it is told.
+
+    >>> from types import SimpleNamespace as Some
+    >>> ended_by_guard(Some(epoch=9, verdict=Some(epoch=5, reason="skip share 0.50 reached 0.5")))
+    'a guard ended the search after epoch 9, with the structure of epoch 5: skip share 0.50 reached 0.5'
+    """
+    assert report.verdict is not None  # who asks has looked
+    back = f", with the structure of epoch {report.verdict.epoch}" if report.verdict.epoch != report.epoch else ""
+    return f"a guard ended the search after epoch {report.epoch}{back}: {report.verdict.reason}"
 
 
 def peak_memory() -> dict[str, int]:

@@ -58,6 +58,7 @@ class Session:
         self.done: list[dict[str, Any]] = []
         self.weights: dict[str, Any] | None = None
         self.supernet: dict[str, Any] | None = None  # its weights, for a refinement
+        self.guarded: dict[str, Any] | None = None  # after which epoch a guard ended the search, and why
         self.place = 0
 
     def run(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
@@ -81,6 +82,7 @@ class Session:
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)
         self._lead()
+        self.guarded = tree.get("guarded")  # the first version knew no guards
         if tree["phase"] == "refine":
             self.steps, self.supernet = tree["steps"], tree["supernet"]
             return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
@@ -97,6 +99,11 @@ class Session:
             self._within_memory(search)
             self._lead()
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
+            for remark in search.remarks():
+                self.recorder.say(remark)
+            if search.watch.verdict is not None:
+                back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
+                self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}
         else:
             self._by_value(search)
         self.steps = search.step
@@ -148,6 +155,7 @@ class Session:
                 "start": refinement.start.to_json(),
                 "supernet": self.supernet,
                 "refinement": refinement.state(),
+                "guarded": self.guarded,
             }
 
         self.recorder.say(f"refining {refinement.start}: {refinement.budget} short trainings of it and its neighbours")
@@ -178,6 +186,7 @@ class Session:
             "place": self.place,
             "done": self.done,
             "weights": self.weights,
+            "guarded": self.guarded,
             "training": None if training is None else training.state(),
         }
 
@@ -253,5 +262,6 @@ class Session:
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),
             "steps": self.steps,
-            **({"epochs": self.parts.recipe.search.epochs} if by_epochs else {}),
+            **({"epochs": (self.guarded or {}).get("epoch", self.parts.recipe.search.epochs)} if by_epochs else {}),
+            **({} if self.guarded is None else {"guard": self.guarded}),
         }

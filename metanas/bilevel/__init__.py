@@ -1,6 +1,7 @@
 """Bilevel optimisation: the problem, update rules, hypergradient estimators, and one loop that solves it."""
 
 from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, train
+from metanas.bilevel.curvature import largest_eigenvalue
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.evolution import EvolutionStrategies
 from metanas.bilevel.finite_difference import FiniteDifference
@@ -46,6 +47,7 @@ __all__ = [
     "Unrolled",
     "adopt",
     "descend",
+    "largest_eigenvalue",
     "memory_of",
     "over_ranks",
     "per_step",

@@ -77,7 +77,7 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="darts, drnas, gdas, gumbel, darts_pt; by values: random, evolution, local_search, predictor, optuna.",
+            help="darts, drnas, fair_darts, gdas, ...; by values: random, evolution, local_search, predictor, optuna, ...",
             show_default=False,
         ),
     ] = None,

@@ -70,7 +70,8 @@ class GradientController(Controller):
 
     @abstractmethod
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Mixing weights (candidates,) of every choice in omega, differentiable in omega.
+        """Mixing weights (candidates,) of every choice in omega, differentiable in omega: at least 0, with the sum 1
+        or, where candidates do not compete, each at most 1.
 
         Args:
             progress: the part of the search that is done, 0 to 1.
@@ -78,8 +79,13 @@ class GradientController(Controller):
         """
 
     @abstractmethod
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
+        """The mean of the mixing weights of `relax`, differentiable in omega."""
+
     def expected(self, omega: Omega) -> dict[str, Tensor]:
         """The mean of the mixing weights: what is shown, and what is derived from. No graph."""
+        with torch.no_grad():
+            return self.mean(omega)
 
     @abstractmethod
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
@@ -106,6 +112,10 @@ class GradientController(Controller):
             evaluate: the supernet's loss at mixing weights; a rule that needs only omega does not call it.
             generator: source of randomness of a rule that samples, on the CPU.
         """
+
+    def remarks(self, space: Space, omega: Omega) -> tuple[str, ...]:
+        """What is to be said of what `derive` gives, in words; nothing where it needs no explanation."""
+        return ()
 
 
 class ValueController(Controller):

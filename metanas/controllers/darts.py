@@ -49,9 +49,8 @@ class Darts(GradientController):
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         return by_rows(_softmax, omega)
 
-    def expected(self, omega: Omega) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return by_rows(_softmax, omega)
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
+        return by_rows(_softmax, omega)
 
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         if not self.beta or not omega:

@@ -34,9 +34,8 @@ class DartsPt(GradientController):
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         return by_rows(lambda rows: torch.softmax(rows, -1), omega)
 
-    def expected(self, omega: Omega) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return by_rows(lambda rows: torch.softmax(rows, -1), omega)
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
+        return by_rows(lambda rows: torch.softmax(rows, -1), omega)
 
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         return torch.zeros(())

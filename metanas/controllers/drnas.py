@@ -50,9 +50,8 @@ class DrNas(GradientController):
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         return by_rows(lambda rows: dirichlet(_concentration(rows), generator=generator), omega)
 
-    def expected(self, omega: Omega) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return by_rows(_mean, omega)
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
+        return by_rows(_mean, omega)
 
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         if self.anchor == 0 or not omega:

@@ -58,10 +58,9 @@ class GumbelSoftmax(GradientController):
 
         return by_rows(lambda rows: gumbel_softmax(rows, temperature, generator=generator), omega)
 
-    def expected(self, omega: Omega) -> dict[str, Tensor]:
+    def mean(self, omega: Omega) -> dict[str, Tensor]:
         """The probability of each candidate: the mean of the weights where the temperature is 0."""
-        with torch.no_grad():
-            return by_rows(lambda rows: torch.softmax(rows, -1), omega)
+        return by_rows(lambda rows: torch.softmax(rows, -1), omega)
 
     def penalty(self, omega: Omega, *, progress: float) -> Tensor:
         return torch.zeros(())

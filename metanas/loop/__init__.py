@@ -4,6 +4,13 @@ from metanas.loop.by_gradient import GradientSearch as GradientSearch
 from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
 from metanas.loop.failures import measured as measured
+from metanas.loop.guard import Decided as Decided
+from metanas.loop.guard import EigenvalueGrowth as EigenvalueGrowth
+from metanas.loop.guard import Guard as Guard
+from metanas.loop.guard import Health as Health
+from metanas.loop.guard import Probe as Probe
+from metanas.loop.guard import SkipShare as SkipShare
+from metanas.loop.guard import Verdict as Verdict
 from metanas.loop.minibatches import Minibatches as Minibatches
 from metanas.loop.minibatches import drawn as drawn
 from metanas.loop.refinement import Brief as Brief

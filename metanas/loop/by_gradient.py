@@ -5,7 +5,7 @@
             weights <- SGD on the inner loss at mixing weights drawn for it
             mix drawn; hypergradient; omega <- controller's optimiser   (not in the warm-up, nor where omega is fixed)
             yield Step
-        the last Step of the epoch carries a Report
+        the last Step of the epoch carries a Report; a guard may end the search there (see `guard`)
 
 An update that is not finite is left out, on the device; the search gives up when too many steps in a row had one.
 
@@ -16,7 +16,7 @@ from `state()` goes on bit for bit as if it had not stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, memory_of, solve, train
+from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, largest_eigenvalue, memory_of, solve, train
 from metanas.bilevel.trees import finite
 from metanas.controllers import GradientController
 from metanas.data import Data, Task, batches, steps
@@ -33,6 +33,7 @@ from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
 from metanas.loop.clock import Clock
+from metanas.loop.guard import Guard, Health, Probe, Watch, skip_share
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
@@ -61,6 +62,7 @@ class GradientSearch:
         task: whose loss and metric `score` gives; None: the data's.
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
+        guards: what may end the search before its last epoch.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`).
@@ -81,11 +83,12 @@ class GradientSearch:
         seed: int,
         task: Task | None = None,
         share: tuple[int, int] = (0, 1),
+        guards: Sequence[Guard] = (),
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
         self.task, self.share = task or data.task, share
-        self.clock = Clock(data.device)
+        self.clock, self.watch = Clock(data.device), Watch(guards)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self._check_share()
@@ -122,7 +125,7 @@ class GradientSearch:
                 names the step, the losses and the first layer whose output is not finite.
         """
         self._give_up_if_lost()
-        while self.step < self.total:
+        while self.step < self.total and self.watch.verdict is None:
             epoch, start = divmod(self.step, self.per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(epoch)
@@ -136,7 +139,7 @@ class GradientSearch:
 
     def _iterations(self, epoch: int, start: int) -> Iterator[Hypergradient | None]:
         triples = self._triples(epoch, start)
-        if epoch < self.schedule.warmup or self.controller.fixed:
+        if not self._learns(epoch):
             for train_batches, _, _ in triples:
                 self._train(None, train_batches)
                 yield None
@@ -156,6 +159,10 @@ class GradientSearch:
         ):
             self.carry = h.carry
             yield h
+
+    def _learns(self, epoch: int) -> bool:
+        """Whether omega is learned in an epoch."""
+        return epoch >= self.schedule.warmup and not self.controller.fixed
 
     def _train(self, h: Hypergradient | None, train_batches: Any) -> None:
         self.clock.turn("inner")
@@ -226,6 +233,11 @@ class GradientSearch:
         weights = self.controller.expected(self.relaxed.omega)
         architecture = self.controller.preview(self.space, self.relaxed.omega)
         mixed_loss, mixed = self.score(weights)
+        spread, share = entropy(weights), skip_share(self.space.skips, architecture)
+        eigenvalue = verdict = None
+        if self._learns(epoch):
+            eigenvalue = None if self.watch.probe is None else self._eigenvalue(self.watch.probe)
+            verdict = self.watch.look(Health(epoch + 1, spread, share, eigenvalue), self.relaxed.omega)
         loss, derived = (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
         return Report(
             epoch=epoch + 1,
@@ -235,11 +247,25 @@ class GradientSearch:
             outer_score=mixed,
             derived_score=derived,
             gap=None if loss is None else loss - mixed_loss,
-            entropy=entropy(weights),
+            entropy=spread,
             lr=self.schedule.rate(epoch),
             weights={name: tuple(w.tolist()) for name, w in weights.items()},
             architecture=architecture,
+            skip_share=share,
+            eigenvalue=eigenvalue,
+            verdict=verdict,
         )
+
+    def _eigenvalue(self, probe: Probe) -> float:
+        """The largest eigenvalue of the Hessian of the loss in omega, at the mean of the mixing weights."""
+        inputs, targets = self.data.outer.inputs[: probe.examples], self.data.outer.targets[: probe.examples]
+
+        def loss(omega: Any) -> Tensor:
+            found: Tensor = self.task.loss(self.network(inputs, mix=self.controller.mean(omega)), targets)
+            return found
+
+        generator = seeded(self.seed, "eigenvalue", self.step)
+        return largest_eigenvalue(loss, self.relaxed.omega, steps=probe.steps, generator=generator)
 
     def derive(self) -> Architecture:
         """The architecture that the search ends with."""
@@ -249,6 +275,10 @@ class GradientSearch:
             evaluate=lambda weights: self.score(weights)[0],
             generator=seeded(self.seed, "derive", self.step),
         )
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the controller has to say of what `derive` gives."""
+        return self.controller.remarks(self.space, self.relaxed.omega)
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
@@ -291,6 +321,7 @@ class GradientSearch:
             "skipped": self.skipped,
             "lost": self.lost,
             "carry": self.carry if bool(finite(self.carry)) else (),
+            "watch": self.watch.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -305,15 +336,18 @@ class GradientSearch:
         self.skipped = state["skipped"].to(self.sums.device)
         self.skipped_before = self.skipped - self.advance.report.skipped - self.relaxed.step.report.skipped
         self.lost = state["lost"].to(self.sums.device)
+        self.watch.restore(state.get("watch"))
         self.step = state["step"]
         self.carry = tree_map(lambda x: x.to(self.sums.device), state.get("carry", ()))  # the first version kept none
 
 
 def entropy(weights: Mapping[str, Tensor]) -> float:
     """The mean entropy of mixing weights, each over the logarithm of its number of candidates: 0 (decided) to 1.
+    Weights that do not sum to 1 are taken over their sum.
 
     >>> round(entropy({"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([1.0, 0.0])}), 3)
     0.5
     """
-    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in weights.values() if len(w) > 1]
+    shares = [w / w.sum().clamp(min=torch.finfo(w.dtype).tiny) for w in weights.values() if len(w) > 1]
+    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in shares]
     return sum(rows) / len(rows) if rows else 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from metanas.loop.guard import Verdict
 from metanas.space import Architecture
 
 
@@ -18,11 +19,13 @@ class Report:
     `outer_score` and `derived_score` are those of the mixture and of the derived architecture with the weights of
     the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus the mixture's:
     what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
-    where all candidates weigh the same.
+    where all candidates weigh the same. `skip_share` is that of the derived choices which skip, of those that could;
+    `eigenvalue` the largest of the Hessian of the outer loss in omega, where a guard wants it; `verdict` that of the
+    guard that ends the search here. All but the verdict is from before omega goes back.
 
     None: no step of the epoch had a finite loss (`outer_loss` also where the structure was not learned, in a warm-up or
     by a controller whose omega is fixed), or the controller gives no preview (`architecture` and what is measured on
-    it).
+    it), no derived choice could skip (`skip_share`).
     """
 
     epoch: int
@@ -36,6 +39,9 @@ class Report:
     lr: float
     weights: Mapping[str, tuple[float, ...]]
     architecture: Architecture | None
+    skip_share: float | None = None
+    eigenvalue: float | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,24 @@ class RoundRecipe(Section):
     epochs: Whole
 
 
+class GuardRecipe(Section):
+    """What may end a search by gradient early (`loop.guard`); what is None is not looked at, which is the default.
+
+    `skip_share`: ends it when that share of the derived choices skips. `entropy`: when the weights' mean entropy is as
+    low. `eigenvalue`: when the largest eigenvalue of the Hessian of the outer loss in omega grows by that factor, as a
+    mean over `window` epochs against that `earlier` epochs before (RobustDARTS: 1.3); measured on `examples` of the
+    outer split. `roll_back`: omega goes back to before that.
+    """
+
+    skip_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    entropy: Annotated[float, Field(ge=0, lt=1)] | None = None
+    eigenvalue: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    window: Whole = 5
+    earlier: Whole = 4
+    examples: Whole = 64
+    roll_back: bool = True
+
+
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
@@ -92,6 +110,7 @@ class SearchRecipe(Section):
     learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
     supernet; "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget
     what is inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
+    `guard`: what may end the search early.
     """
 
     controller: str = "drnas"
@@ -115,6 +134,7 @@ class SearchRecipe(Section):
     refine_lr: Rate | None = None
     executor: Literal["fused", "plain"] = "fused"
     checkpoint: bool = False
+    guard: GuardRecipe = GuardRecipe()
 
     @property
     def warmup_epochs(self) -> int:

@@ -15,6 +15,7 @@ from metanas.controllers import (
     Darts,
     DartsPt,
     DrNas,
+    FairDarts,
     Gdas,
     GradientController,
     GumbelSoftmax,
@@ -26,8 +27,8 @@ from metanas.controllers import (
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, SpaceError, nearest
 from metanas.evaluation import Training
-from metanas.loop import Schedule
-from metanas.recipe.recipe import EvaluationRecipe, Recipe
+from metanas.loop import Decided, EigenvalueGrowth, Guard, Schedule, SkipShare
+from metanas.recipe.recipe import EvaluationRecipe, GuardRecipe, Recipe
 from metanas.recipe.tuning import TuneRecipe
 from metanas.samplers import OptunaSearch
 
@@ -36,6 +37,7 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "darts_pt": DartsPt,
     "drnas": DrNas,
     "evolution": RegularisedEvolution,
+    "fair_darts": FairDarts,
     "gdas": Gdas,
     "gumbel": GumbelSoftmax,
     "local_search": LocalSearch,
@@ -176,6 +178,23 @@ def make_schedule(recipe: Recipe) -> Schedule:
     names = {f.name for f in dataclasses.fields(Schedule)}
     section = recipe.search.model_dump() | {"warmup": recipe.search.warmup_epochs}
     return Schedule(**{k: v for k, v in section.items() if k in names})
+
+
+def make_guards(section: GuardRecipe) -> tuple[Guard, ...]:
+    """What may end the search early, in the order in which it is asked.
+
+    >>> make_guards(GuardRecipe(skip_share=0.5))
+    (SkipShare(most=0.5, roll_back=True),)
+    """
+    found: list[Guard] = []
+    if section.eigenvalue is not None:
+        names = ("window", "earlier", "roll_back", "examples")
+        found.append(EigenvalueGrowth(growth=section.eigenvalue, **{name: getattr(section, name) for name in names}))
+    if section.skip_share is not None:
+        found.append(SkipShare(most=section.skip_share, roll_back=section.roll_back))
+    if section.entropy is not None:
+        found.append(Decided(least=section.entropy))
+    return tuple(found)
 
 
 def make_training(section: EvaluationRecipe, **changes: Any) -> Training:

@@ -35,7 +35,13 @@ def space_to_json(space: Space) -> dict[str, Any]:
         "limits": [_write(limit) for limit in space.limits],
         "graph": _write(space.graph),
         "choices": [
-            {"name": c.name, "candidates": list(c.candidates), "take": c.take, "never": list(c.never)}
+            {
+                "name": c.name,
+                "candidates": list(c.candidates),
+                "take": c.take,
+                "never": list(c.never),
+                "skips": list(space.skips.get(c.name, ())),
+            }
             for c in space.choices
         ],
     }

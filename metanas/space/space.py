@@ -17,6 +17,7 @@ from metanas.space.architecture import Architecture
 from metanas.space.counting import Counting, Limit, draw, selections, ways
 from metanas.space.derive import derive
 from metanas.space.graph import Choice, Graph
+from metanas.space.kinds import NONE, SKIP, labels_of
 from metanas.space.program import Program, compile_graph
 
 MOST_TRIES = 10_000
@@ -98,6 +99,16 @@ class Space:
     def choices(self) -> tuple[Choice, ...]:
         """The choices, in the order in which the graph meets them."""
         return self.program.choices
+
+    @cached_property
+    def skips(self) -> dict[str, tuple[str, ...]]:
+        """Choice -> its candidates that skip, for those that have one."""
+        return labels_of(self.graph, SKIP)
+
+    @cached_property
+    def nothings(self) -> dict[str, tuple[str, ...]]:
+        """Choice -> its candidates that are always zero, for those that have one."""
+        return labels_of(self.graph, NONE)
 
     @property
     def size(self) -> int:

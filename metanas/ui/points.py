@@ -14,6 +14,7 @@ class Choice:
 
     name: str
     candidates: tuple[str, ...]
+    skips: tuple[str, ...] | None = None  # those that skip; None: the run does not say
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class EpochPoint:
     before: Mapping[str, Label]
     changed: tuple[str, ...]
     derived_score: float | None = None  # of the derived architecture with the weights of the supernet
+    eigenvalue: float | None = None  # the largest of the Hessian of the outer loss in omega, where a guard asked for it
 
 
 @dataclass(frozen=True)

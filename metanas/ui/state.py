@@ -78,6 +78,7 @@ class RunState:
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
+    guard: str | None = None  # why a guard ended the search before its last epoch
     tuning: Tuning | None = None  # None: a search
     few_shot: FewShot | None = None  # its outer steps are in `tuning`
     how: str | None = None  # of a transfer: finetune, frozen, search
@@ -126,7 +127,15 @@ def described(state: RunState, recipe: object, space: object) -> RunState:
         epochs=whole(search, "epochs") or state.epochs,
         train_epochs=whole(evaluation, "epochs"),
         random_networks=whole(evaluation, "random"),
-        choices=tuple(Choice(string(entry, "name") or "?", strings(entry, "candidates")) for entry in choices if entry),
+        choices=tuple(
+            Choice(
+                string(entry, "name") or "?",
+                strings(entry, "candidates"),
+                strings(entry, "skips") if isinstance(entry.get("skips"), list) else None,
+            )
+            for entry in choices
+            if entry
+        ),
         cells=cells_of(graph),
         recipe=flattened(asked),
         tuning=tuning_of(state.tuning, written),
@@ -280,6 +289,7 @@ def _epoch(state: RunState, event: Record) -> RunState:
         before=before,
         changed=tuple(name for name, label in derived.items() if before and before.get(name) != label),
         derived_score=number(event, "derived_score"),
+        eigenvalue=number(event, "eigenvalue"),
     )
     memory, host_memory = number(event, "memory"), number(event, "host_memory")
     return replace(
@@ -294,7 +304,14 @@ def _epoch(state: RunState, event: Record) -> RunState:
         best=() if rewound else state.best,
         training=() if rewound else state.training,
         networks=() if rewound else state.networks,
+        guard=None if rewound else state.guard,
     )
+
+
+def _guard(state: RunState, event: Record) -> RunState:
+    """The search is over: no epoch is to come."""
+    epoch = whole(event, "epoch")
+    return replace(state, guard=string(event, "reason") or "no reason given", epochs=epoch or state.epochs)
 
 
 def _pace(state: RunState, event: Record) -> RunState:
@@ -367,6 +384,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "begin": _begin,
     "step": _step,
     "epoch": _epoch,
+    "guard": _guard,
     "pace": _pace,
     "need": _need,
     "value": _value,

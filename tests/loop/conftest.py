@@ -66,6 +66,7 @@ def tiny() -> SimpleNamespace:
         data: Data | None = None,
         loss: Callable[..., Any] = F.cross_entropy,
         seed: int = 0,
+        guards: Any = (),
         **schedule: Any,
     ) -> GradientSearch:
         space, data = tiny_space(), data or tiny_data()
@@ -80,6 +81,7 @@ def tiny() -> SimpleNamespace:
             data,
             settings,
             seed=seed,
+            guards=guards,
         )
 
     return SimpleNamespace(space=tiny_space(), data=tiny_data, search=search, classes=CLASSES)

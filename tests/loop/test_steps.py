@@ -234,6 +234,8 @@ def test_entropy():
     assert entropy({"a": torch.tensor([0.0, 1.0, 0.0])}) == 0.0
     assert entropy({"a": torch.ones(1)}) == 0.0 == entropy({})
     assert entropy({"a": third, "one": torch.ones(1)}) == pytest.approx(1.0)  # nothing to decide: does not count
+    assert entropy({"apart": torch.full((4,), 0.5)}) == pytest.approx(1.0)  # weights that do not sum to 1
+    assert entropy({"apart": torch.zeros(4)}) == 0.0 == entropy({"apart": torch.tensor([0.0, 0.9])})
 
 
 def test_a_derivation_that_evaluates_gets_the_loss_at_mixing_weights(tiny):

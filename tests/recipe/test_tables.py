@@ -10,6 +10,7 @@ import torch
 from metanas.controllers import Darts, DrNas, RandomSearch
 from metanas.data import Crop, Cutout, Flip
 from metanas.errors import DataError, RecipeError
+from metanas.loop import Decided, EigenvalueGrowth, SkipShare
 from metanas.recipe import Recipe, read
 from metanas.recipe import tables as t
 from metanas.recipe.tables import CONTROLLERS, ESTIMATORS
@@ -97,6 +98,18 @@ def test_schedule_and_training_have_the_recipes_numbers() -> None:
     schedule, training = t.make_schedule(recipe), t.make_training(recipe.evaluation, epochs=2)
     assert (schedule.epochs, schedule.warmup, schedule.lr, schedule.clip) == (12, 2, 0.5, 1.0)
     assert (training.epochs, training.warmup, training.lr) == (2, 1, 0.1)
+
+
+def test_no_guard_is_on_unless_it_is_asked_for() -> None:
+    assert t.make_guards(Recipe().search.guard) == ()
+    guard = {"eigenvalue": 1.5, "window": 3, "skip_share": 0.25, "entropy": 0.1, "roll_back": False}
+    assert t.make_guards(read({"search": {"guard": guard}}).search.guard) == (
+        EigenvalueGrowth(growth=1.5, window=3, roll_back=False),
+        SkipShare(most=0.25, roll_back=False),
+        Decided(least=0.1),
+    )
+    with pytest.raises(RecipeError, match=r"search\.guard\.skip_share: .*got 2.*|search\.guard\.eigenvalue"):
+        read({"search": {"guard": {"skip_share": 2, "eigenvalue": 1.0}}})
 
 
 def here(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:

@@ -67,6 +67,29 @@ def test_a_choice_that_cannot_skip_does_not_count_and_one_fused_with_its_edge_do
     assert skip_share(state.history[0], choices) == 0.5
 
 
+def test_what_skips_is_what_the_space_says_and_names_count_where_it_does_not() -> None:
+    labels = ("wire", "skip", "conv")
+    entry = {"name": "a", "candidates": list(labels)}
+    told, silent = (
+        described(RunState("first"), {}, {"choices": [entry | more]}).choices for more in ({"skips": ["wire"]}, {})
+    )
+    for taken, shares in (("wire", (1.0, 0.0)), ("skip", (0.0, 1.0)), ("conv", (0.0, 0.0))):
+        state = folded([{"kind": "epoch", "epoch": 1, "architecture": {"a": taken}}], RunState("first"))
+        assert tuple(skip_share(state.history[0], choices) for choices in (told, silent)) == shares
+    assert skip_share(state.history[0], (Choice("a", labels, ()),)) is None
+
+
+def test_a_guard_that_ended_the_search_is_told_of_until_the_epoch_is_repeated() -> None:
+    state = folded([epoch(1, "cccc", epochs=9), epoch(2, "cccc", epochs=9, entropy=1.0, eigenvalue=0.25)])
+    state = fold(state, {"kind": "guard", "epoch": 2, "back_to": 1, "reason": "skip share 0.50 reached 0.5"})
+    assert alarms(state) == ["a guard ended the search: skip share 0.50 reached 0.5"] and state.epochs == 2
+    shown = text(panels.health(state, Paper(width=80)))
+    assert "1 alarm" in shown and "skip share 0.50 reached 0.5" in shown and "eigenvalue" in shown
+    assert "eigenvalue" not in text(panels.health(folded([epoch(1, "cccc", entropy=1.0)]), Paper(width=80)))
+    again = fold(state, epoch(2, "cccc", epochs=9))
+    assert again.guard is None and again.epochs == 9 and alarms(again) == []
+
+
 def test_weights_that_are_equal_at_the_end_are_told_of_and_before_it_are_not() -> None:
     early = folded([epoch(1, "cccc", entropy=UNDECIDED, epochs=2)])
     assert alarms(early) == []

@@ -28,7 +28,7 @@ from metanas.ui.points import Choice, EpochPoint
 from metanas.ui.state import RunState
 from metanas.ui.units import loss
 
-SKIPS = {"skip", "skip_connect", "identity"}  # operations that compute nothing
+SKIPS = {"skip", "skip_connect", "identity"}  # what skips are called, in runs whose space does not tell them
 COLLAPSED = 0.5  # share of skips that is an alarm
 FEWEST = 2  # choices that could skip, below which a share says nothing
 UNDECIDED = 0.95  # mean entropy, as a share of the highest, at the end of a search
@@ -57,6 +57,9 @@ def health(state: RunState, paper: Paper) -> list[Text]:
         ("entropy", [point.entropy for point in state.history], loss, "1: nothing is decided, 0: all is"),
         ("gap", [point.gap for point in state.history], loss, "derived loss minus the mixture's"),
     ]
+    if any(point.eigenvalue is not None for point in state.history):
+        steep = [point.eigenvalue for point in state.history]
+        rows.append(("eigenvalue", steep, loss, "largest, of the outer loss in omega"))
     known = [row for row in rows if any(value is not None for value in row[1])]
     if not known:
         return []
@@ -67,7 +70,11 @@ def health(state: RunState, paper: Paper) -> list[Text]:
         line = Text(f"{name:<11}", style="bold").append(f"{show(values[-1]):>9}  ", style="not bold")
         room = max(min(paper.width - line.cell_len - REMARK, WIDEST, len(values)), 1)
         spark = sparkline(
-            values, room, low=0.0 if name != "gap" else None, high=_top(name), ascii_only=paper.ascii_only
+            values,
+            room,
+            low=0.0 if name in ("skip share", "entropy") else None,
+            high=_top(name),
+            ascii_only=paper.ascii_only,
         )
         line.append(f"{spark}  " if spark else "", style=f"not bold {OUTER}")
         lines.append(line.append(remark, style=f"not bold {DIM}"))
@@ -90,12 +97,14 @@ def alarms(state: RunState) -> list[str]:
     """What is wrong, in words, with what may be done about it; [] where nothing is known to be."""
     if not state.history:
         return []
-    last, found = state.history[-1], []
+    last, found = state.history[-1], list[str]()
+    if state.guard:
+        found.append(f"a guard ended the search: {state.guard}")
     skips, could = _counted(last, state.choices)
     if could >= FEWEST and skips / could >= COLLAPSED:
         share = f"skip share {skips / could:.2f}: the search may be collapsing to skip connections"
         found.append(f"{share}; derivation by perturbation (controller darts_pt) may help")
-    over = state.epochs is not None and last.epoch >= state.epochs
+    over = state.epochs is not None and last.epoch >= state.epochs and not state.guard
     if over and last.entropy is not None and last.entropy >= UNDECIDED:
         found.append(
             f"entropy {loss(last.entropy)} at the end: the weights are nearly equal, so what was derived may be "
@@ -108,14 +117,18 @@ def _counted(point: EpochPoint, choices: Iterable[Choice]) -> tuple[int, int]:
     """The derived choices that skip, and those that could. An operation fused with its edge (`edge3/skip`) counts."""
     skips = could = 0
     for choice in choices:
-        if choice.name in point.architecture and any(map(_is_skip, choice.candidates)):
+        those = _skipping(choice)
+        if choice.name in point.architecture and those:
             could += 1
-            skips += any(map(_is_skip, taken(point.architecture[choice.name])))
+            skips += not those.isdisjoint(taken(point.architecture[choice.name]))
     return skips, could
 
 
-def _is_skip(label: str) -> bool:
-    return label.rpartition("/")[2] in SKIPS
+def _skipping(choice: Choice) -> set[str]:
+    """The candidates that skip, as the space of the run says, and by their names where it does not."""
+    if choice.skips is not None:
+        return set(choice.skips)
+    return {label for label in choice.candidates if label.rpartition("/")[2] in SKIPS}
 
 
 def _skips(point: EpochPoint, choices: Iterable[Choice]) -> str:
@@ -128,10 +141,10 @@ def _share(value: float | None) -> str:
 
 
 def _top(name: str) -> float | None:
-    return None if name == "gap" else 1.0
+    return 1.0 if name in ("skip share", "entropy") else None
 
 
 def _alarm(words: str, paper: Paper) -> list[Text]:
     mark = paper.glyph("▲", "!")
     wrapped = textwrap.wrap(f"{mark} {words}", max(paper.width, 8), subsequent_indent="  ")
-    return [Text(line, style=f"bold {WARN if words.startswith('entropy') else BAD}") for line in wrapped]
+    return [Text(line, style=f"bold {WARN if words.startswith(('entropy', 'a guard')) else BAD}") for line in wrapped]

@@ -1,0 +1,60 @@
+"""A search that a guard ends: what the run says, and that it goes on from any of its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metanas
+from metanas.api.recorder import Recorder
+from metanas.errors import InterruptedSearchError, RecipeError
+from metanas.ui import read
+
+Quick = Callable[..., Any]
+ENDS = {"search.epochs": 4, "search.guard.entropy": 0.999999, "checkpoint_seconds": 0.0}
+"""A bound that every search is below after its first epoch or two."""
+
+
+def test_the_run_says_that_and_why(quick: Quick) -> None:
+    result = quick(run="first", controller="darts", settings=ENDS | {"search.options.lr": 0.5})
+    run = metanas.load_run("first")
+    (event,) = [e for e in run.events() if e["kind"] == "guard"]
+    epochs = [e["epoch"] for e in run.events() if e["kind"] == "epoch"]
+    assert epochs == list(range(1, event["epoch"] + 1)) and event["epoch"] < 4 and event["back_to"] == event["epoch"]
+    (said,) = [e["message"] for e in run.events() if e["kind"] == "log" and e["level"] == "warning"]
+    assert said == f"a guard ended the search after epoch {event['epoch']}: {event['reason']}"
+    assert {k: event[k] for k in ("epoch", "back_to", "reason")} == result_of(result)["guard"]
+    assert result_of(result)["epochs"] == event["epoch"]
+    assert read(result.run).guard == event["reason"]
+
+
+def result_of(result: Any) -> dict[str, Any]:
+    return metanas.load_run(result.run).folder.read_result()
+
+
+def test_it_goes_on_from_a_checkpoint_of_the_training(
+    quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ENDS | {"search.options.lr": 0.5}
+    whole = quick(run="whole", controller="darts", settings=settings)
+
+    def stops(recorder: Recorder, *args: Any) -> None:
+        raise InterruptedSearchError("stopped", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", stops)
+        with pytest.raises(InterruptedSearchError):
+            quick(run="cut", controller="darts", settings=settings)
+    again = metanas.load_run("cut").resume(data=images)
+    assert again.architecture == whole.architecture and again.test_score == whole.test_score
+    assert result_of(again)["guard"] == result_of(whole)["guard"]
+
+
+def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> None:
+    for controller in ("darts_pt", "random"):
+        with pytest.raises(RecipeError, match=r"search\.guard: (DartsPt|RandomSearch) learns no omega"):
+            quick(run="first", controller=controller, settings={"search.guard.skip_share": 0.5})
+    assert not runs.exists()
