@@ -11,8 +11,8 @@ last its output; each in between adds any of those before it and has one of thre
     width of a vertex   its share of the output, or that of its widest reader
 
 All cells are one, written `1=conv3x3(input) 2=maxpool3x3(input+1) ... out=1+2 direct=input`. The size counts what is
-taken: an operation for each vertex, an edge or none for each pair, 169,093,980 in all. Without what is on no path, and of
-isomorphic cells one, 423,624 are left; the benchmark trained these (`network_class` tells them apart).
+taken: an operation for each vertex, an edge or none for each pair, 169,093,980 in all. Without what is on no path, and
+with one of isomorphic cells, 423,624 are left; the benchmark trained these (`network_class` tells them apart).
 """
 
 import hashlib
