@@ -82,6 +82,10 @@ def nasbench101_size(vertices: int, most: int) -> int:
     return 3 ** (vertices - 2) * sum(math.comb(edges, k) for k in range(min(edges, most) + 1))
 
 
+def nasbench_macro(channels: int = 2, head: int = 6) -> Space:
+    return shipped("nasbench_macro").space(channels, head)
+
+
 # Sizes, cells of cells, sequences
 
 
@@ -203,6 +207,7 @@ KNOWN = (
     Known("mlp", mlp, mlp_size(2), (5,), 3),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
+    Known("nasbench_macro", nasbench_macro, 3**8),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
     Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),
