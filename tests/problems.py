@@ -86,6 +86,15 @@ def nasbench_macro(channels: int = 2, head: int = 6) -> Space:
     return shipped("nasbench_macro").space(channels, head)
 
 
+def mobile(channels: int = 4, stages: int = 1, depth: int = 3) -> Space:
+    return shipped("mobile").space(channels, stages, depth, head=6)
+
+
+def mobile_size(stages: int, depth: int) -> int:
+    """Three widths a stage; three kernels, three expansions, with or without squeeze-excite for each of its blocks."""
+    return (3 * sum((3 * 3 * 2) ** blocks for blocks in range(2, depth + 1))) ** stages
+
+
 # Sizes, cells of cells, sequences
 
 
@@ -208,6 +217,7 @@ KNOWN = (
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
     Known("nasbench_macro", nasbench_macro, 3**8),
+    Known("mobile", mobile, mobile_size(1, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
     Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),
