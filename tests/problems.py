@@ -73,48 +73,26 @@ def mlp_size(blocks: int) -> int:
 
 
 def nasbench101(channels: int = 8, vertices: int = 5, stacks: int = 2, cells: int = 1, edges: int = 9) -> Space:
-    steps: list[tuple[str, Content]] = [("stem", conv_bn_relu(channels, 3))]
-    for stack in range(stacks):
-        if stack:
-            steps.append((f"down{stack}", op("max_pool", kernel=2, stride=2)))
-        steps += [(f"stack{stack}_cell{k}", vertex_cell(channels * 2**stack, vertices)) for k in range(cells)]
-    steps.append(("head", op("classifier", width=NEEDED)))
-    bound = Limit((*(f"in{v}" for v in range(1, vertices - 1)), "out", "direct"), at_most=edges)
-    return Space(chain(*steps), "nasbench101", limits=(bound,))
-
-
-def conv_bn_relu(width: object, kernel: int = 1) -> Content:
-    return op("conv", width=width, kernel=kernel, norm="batch", activation="relu")
-
-
-def vertex_cell(width: int, vertices: int) -> Graph:
-    """Inner vertices take any earlier ones; the output is their concatenation, plus a projection of the input."""
-    inner = [str(v) for v in range(1, vertices - 1)]
-    nodes = []
-    for v in inner:
-        body = one_of(
-            f"op{v}",
-            {
-                "conv3x3": conv_bn_relu(None, 3),
-                "conv1x1": conv_bn_relu(None, 1),
-                "maxpool3x3": op("max_pool", kernel=3),
-            },
-        )
-        before = inner[: inner.index(v)]
-        edges = (Edge("input", conv_bn_relu(NEEDED)), *(Edge(u, op("narrow", width=NEEDED)) for u in before))
-        nodes.append(Node(v, edges, choice=Choice(f"in{v}", ("input", *before), take=None), body=body))
-    out = Choice("out", tuple(inner), take=None)
-    nodes.append(Node("cat", tuple(Edge(v) for v in inner), combine="split", width=width, choice=out))
-    direct = Choice("direct", ("input",), take=None)
-    nodes.append(Node("shortcut", (Edge("input", conv_bn_relu(width)),), choice=direct))
-    nodes.append(Node("output", (Edge("cat"), Edge("shortcut"))))
-    return Graph(("input",), tuple(nodes), "output")
+    return shipped("nasbench101").space(channels, cells, stacks, vertices, edges)
 
 
 def nasbench101_size(vertices: int, most: int) -> int:
     """Three operations per inner vertex; of the v (v - 1) / 2 edges at most `most`."""
     edges = vertices * (vertices - 1) // 2
     return 3 ** (vertices - 2) * sum(math.comb(edges, k) for k in range(min(edges, most) + 1))
+
+
+def nasbench_macro(channels: int = 2, head: int = 6) -> Space:
+    return shipped("nasbench_macro").space(channels, head)
+
+
+def mobile(channels: int = 4, stages: int = 1, depth: int = 3) -> Space:
+    return shipped("mobile").space(channels, stages, depth, head=6)
+
+
+def mobile_size(stages: int, depth: int) -> int:
+    """Three widths a stage; three kernels, three expansions, with or without squeeze-excite for each of its blocks."""
+    return (3 * sum((3 * 3 * 2) ** blocks for blocks in range(2, depth + 1))) ** stages
 
 
 # Sizes, cells of cells, sequences
@@ -238,6 +216,8 @@ KNOWN = (
     Known("mlp", mlp, mlp_size(2), (5,), 3),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
+    Known("nasbench_macro", nasbench_macro, 3**8),
+    Known("mobile", mobile, mobile_size(1, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
     Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),

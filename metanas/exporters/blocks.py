@@ -18,7 +18,7 @@ from torch import nn
 
 from metanas.errors import ExportError, nearest
 from metanas.exporters.templates import Block
-from metanas.network.blocks import Phase, activation
+from metanas.network.blocks import Phase, SqueezeExcite, activation
 from metanas.network.ops import OPS, Shape, width_of
 from metanas.space import Op
 
@@ -148,10 +148,18 @@ def _classifier(op: Op, shape: Shape, module: nn.Module) -> Part:
 
 def _elastic(op: Op, shape: Shape, module: nn.Module) -> Part:
     tracked = " " if getattr(module, "mean", None) is not None else ""
-    block = Block("elastic_conv", tracked, used=tuple(n for n, _ in _options(op, "stride", "dilation")))
-    call = f"{block.name}({{0}}, {{1}}, kernel={op.kernel}"
-    call += "".join(f", {name}={value}" for name, value in _options(op, "stride", "dilation")) + ")"
-    return Part(call, (shape[0], width_of(op, shape)), block=block)
+    given = _options(op, "stride", "dilation")
+    block = Block(op.kind, tracked, op.activation or "relu", used=tuple(name for name, _ in given))
+    widths = (shape[0], width_of(op, shape)) if op.kind == "elastic_conv" else (shape[0],)
+    places = ", ".join(f"{{{k}}}" for k in range(len(widths)))
+    text = "".join(f", {name}={value}" for name, value in given)
+    return Part(f"{block.name}({places}, kernel={op.kernel}{text})", widths, block=block)
+
+
+def _squeeze_excite(op: Op, shape: Shape, module: nn.Module) -> Part:
+    assert isinstance(module, SqueezeExcite)
+    block = Block("squeeze_excite")
+    return Part(f"{block.name}({{0}}, {{1}})", (shape[0], module.down.out_features), block=block)
 
 
 def _pool(op: Op, shape: Shape, module: nn.Module) -> Part:
@@ -212,6 +220,8 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "residual": _residual,
     "classifier": _classifier,
     "elastic_conv": _elastic,
+    "elastic_depthwise": _elastic,
+    "squeeze_excite": _squeeze_excite,
     "narrow": _narrow,
     "elastic_linear": _elastic_linear,
     "norm": _norm,

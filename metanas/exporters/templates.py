@@ -47,20 +47,20 @@ class Block:
             case "separable":
                 return f"{word}{REPEATED.get(self.repeat, f'SepConv{self.repeat}x')}{normed}"
             case "elastic_conv":
-                return "ConvNormReLU"
+                return f"ConvNorm{word}"
+            case "elastic_depthwise":
+                return f"DepthwiseNorm{word}"
             case "zeros":
                 return "zeros"
-        return {"residual": "Residual", "reduce": "FactorizedReduce", "classifier": "Classifier", "scan": "Scan"}[
-            self.kind
-        ]
+        return NAMES[self.kind]
 
     def lines(self, name: str, used: frozenset[str]) -> list[str]:
         """The definition, under `name`, with a parameter for every option in `used`."""
         if self.kind in FIXED:
             return FIXED[self.kind].format(name=name).strip("\n").splitlines()
-        if self.kind == "elastic_conv":
-            return _elastic(name, bool(self.norm), used)
         return {
+            "elastic_conv": _elastic,
+            "elastic_depthwise": _elastic,
             "conv": _conv,
             "preact_conv": _conv,
             "separable": _separable,
@@ -201,7 +201,8 @@ def _classifier(block: Block, name: str, used: frozenset[str]) -> list[str]:
     return _head(name, doc, ["channels: int", "width: int"], body, forward)
 
 
-def _elastic(name: str, tracked: bool, used: frozenset[str]) -> list[str]:
+def _elastic(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    tracked, depthwise = bool(block.norm), block.kind == "elastic_depthwise"
     parameters, padding = _kernel(used)
     stride, dilated = "stride" if "stride" in used else "1", "dilation" in used
     kept = [
@@ -211,24 +212,36 @@ def _elastic(name: str, tracked: bool, used: frozenset[str]) -> list[str]:
     body = [
         f"        self.stride, self.padding = {stride}, {padding.partition(' = ')[2]}",
         *(["        self.dilation = dilation"] if dilated else []),
-        "        self.weight = nn.Parameter(torch.empty(width, channels, kernel, kernel))",
+        f"        self.weight = nn.Parameter(torch.empty(width, {1 if depthwise else 'channels'}, kernel, kernel))",
         "        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as nn.Conv2d does",
         "        self.scale = nn.Parameter(torch.ones(width))",
         "        self.shift = nn.Parameter(torch.zeros(width))",
         *(kept if tracked else []),
     ]
     options = ["stride=self.stride", "padding=self.padding", *(["dilation=self.dilation"] if dilated else [])]
+    options += ["groups=len(self.weight)"] if depthwise else []
     statistics = "self.mean, self.variance" if tracked else "None, None"
     now = "self.training" if tracked else "True"
     forward = [
         *bracketed("x = F.conv2d", ["x", "self.weight", *options], indent=8),
         *bracketed("x = F.batch_norm", ["x", statistics, "self.scale", "self.shift", now], indent=8),
-        "return F.relu(x)",
+        f"return {block.act('x')}",
     ]
     forward = [line.removeprefix("        ") for line in forward]
     buffers = ("mean", "variance") if tracked else ()
-    return _head(name, "Convolution, batch norm, ReLU.", parameters, body, forward, buffers)
+    parameters = parameters[1:] if depthwise else parameters
+    doc = _doc(block, "depthwise convolution" if depthwise else "convolution", "batch norm", "act")
+    return _head(name, doc, parameters, body, forward, buffers)
 
+
+NAMES = {
+    "residual": "Residual",
+    "reduce": "FactorizedReduce",
+    "classifier": "Classifier",
+    "scan": "Scan",
+    "squeeze_excite": "SqueezeExcite",
+}
+"""Blocks that are called alike whatever norm and activation they have."""
 
 FIXED = {
     "zeros": '''
@@ -236,6 +249,19 @@ def {name}(x: Tensor, channels: int, stride: int) -> Tensor:
     """Zeros, as a convolution of x with this stride would be shaped."""
     height, width = (-(-n // stride) for n in x.shape[2:])
     return x.new_zeros(len(x), channels, height, width)
+''',
+    "squeeze_excite": '''
+class {name}(nn.Module):
+    """Scales every channel by a function of the means of all."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, squeezed)
+        self.up = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width)
+        scale = self.up(F.relu(self.down(x.mean((2, 3)))))
+        return x * torch.sigmoid(scale)[:, :, None, None]
 ''',
     "scan": '''
 class {name}(nn.Module):

@@ -131,18 +131,20 @@ class Residual(nn.Module):
 
 
 class ElasticConv(nn.Module):
-    """A convolution, norm and ReLU that can be narrower than built, its first channels shared by all widths.
+    """A convolution, norm and activation that can be narrower than built, its first channels shared by all widths.
 
     `forward(x, width=w)` computes `w` channels; `forward(x, mask=m)` computes all and scales each by m (channels,). The
-    input may be as narrow as it likes. (Once-for-all, Cai et al., ICLR 2020, arXiv:1908.09791; masks: FBNetV2.)
+    input may be as narrow as it likes. A depthwise one is as wide as its input. (Once-for-all, Cai et al., ICLR 2020,
+    arXiv:1908.09791; masks: FBNetV2.)
     """
 
-    def __init__(self, channels: int, width: int, op: Op, phase: Phase) -> None:
+    def __init__(self, channels: int, width: int, op: Op, phase: Phase, *, depthwise: bool = False) -> None:
         super().__init__()
         if op.groups != 1:
-            raise SpaceError(f"elastic_conv: groups must be 1, got {op.groups}; a slice would cut through groups")
-        conv = Conv(channels, width, op, bias=False)
-        self.weight, self.op = conv.weight, op
+            raise SpaceError(f"{op.kind}: groups must be 1, got {op.groups}; a slice would cut through groups")
+        conv = Conv(1 if depthwise else channels, width, op, bias=False)
+        self.weight, self.op, self.depthwise = conv.weight, op, depthwise
+        self.active = activation(op.activation or "relu")
         self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
         tracked = phase == "scratch"
         self.mean: Tensor | None
@@ -151,14 +153,16 @@ class ElasticConv(nn.Module):
         self.register_buffer("variance", torch.ones(width) if tracked else None)
 
     def forward(self, x: Tensor, width: int | None = None, mask: Tensor | None = None) -> Tensor:
-        out = width or self.weight.shape[0]
-        op, weight = self.op, self.weight[:out, : x.shape[1]]
-        y = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation)
+        channels, op = x.shape[1], self.op
+        out = channels if self.depthwise else width or self.weight.shape[0]
+        weight = self.weight[:out] if self.depthwise else self.weight[:out, :channels]
+        groups = channels if self.depthwise else 1
+        y = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation, groups)
         mean = None if self.mean is None else self.mean[:out]
         variance = None if self.variance is None else self.variance[:out]
         now = self.training or mean is None
         y = F.batch_norm(y, mean, variance, self.scale[:out], self.shift[:out], now)
-        y = F.relu(y)
+        y = self.active(y)
         return y if mask is None else y * mask.view(1, -1, 1, 1)
 
 
@@ -173,6 +177,26 @@ class ElasticLinear(nn.Linear):
         out = width or self.out_features
         y = F.linear(x, self.weight[:out, : x.shape[-1]], self.bias[:out])
         return y if mask is None else y * mask
+
+
+class SqueezeExcite(nn.Module):
+    """Every channel scaled by a number between 0 and 1, made of the means of all (Hu et al., CVPR 2018,
+    arXiv:1709.01507):
+
+        s = sigmoid(up(relu(down(mean of x))))    down: channels -> squeezed, up: squeezed -> channels
+
+    The input may be narrower than built: it has the first channels.
+    """
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(channels, squeezed), nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        inner = F.relu(F.linear(x.mean((-2, -1)), self.down.weight[:, :channels], self.down.bias))
+        scale = F.linear(inner, self.up.weight[:channels], self.up.bias[:channels])
+        return x * torch.sigmoid(scale)[:, :, None, None]
 
 
 class GlobalMean(nn.AdaptiveAvgPool2d):

@@ -22,6 +22,7 @@ from metanas.network.blocks import (
     Narrow,
     Phase,
     Residual,
+    SqueezeExcite,
     Zero,
     activation,
     norm,
@@ -109,6 +110,18 @@ def elastic_linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     return ElasticLinear(shape[0], width_of(op, shape))
 
 
+def elastic_depthwise(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """Depthwise convolution, norm, activation, whose width may be chosen with that of its input."""
+    if width_of(op, shape) != shape[0]:
+        raise ShapeError(f"a depthwise convolution is as wide as its input: {shape[0]} channels, not {op.width}")
+    return ElasticConv(shape[0], shape[0], op, phase, depthwise=True)
+
+
+def squeeze_excite(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """Channels scaled by a function of their means; `squeezed`: numbers in between, by default a quarter of them."""
+    return SqueezeExcite(shape[0], int(op.option("squeezed", max(shape[0] // 4, 1))))
+
+
 def normed(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     """Norm (and activation) alone, of images or rows."""
     if len(shape) not in (1, 3):
@@ -137,6 +150,8 @@ OPS: Mapping[str, Maker] = {
     "residual": lambda op, shape, phase: Residual(shape[0], width_of(op, shape), op, phase),
     "classifier": classifier,
     "elastic_conv": lambda op, shape, phase: ElasticConv(shape[0], width_of(op, shape), op, phase),
+    "elastic_depthwise": elastic_depthwise,
+    "squeeze_excite": squeeze_excite,
     "narrow": lambda op, shape, phase: Narrow(width_of(op, shape)),
     "elastic_linear": elastic_linear,
     "norm": normed,

@@ -5,7 +5,7 @@ down.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -149,8 +149,10 @@ class Space:
         if self.template is None or text.lstrip().startswith("{"):
             return self.architecture(Architecture.from_json(text))
         parts = re.split(r"{(.*?)}", self.template)
-        pattern = "".join(re.escape(p) if k % 2 == 0 else "(.*?)" for k, p in enumerate(parts))
-        found = re.fullmatch(pattern, text)
+        # By the labels that there are, so that a template needs nothing between two of them; of what is no label,
+        # `architecture` says so.
+        patterns = (self._pattern(parts, written) for written in (self._label, self._anything))
+        found = next(filter(None, (re.fullmatch(pattern, text) for pattern in patterns)), None)
         if found is None:
             raise SpaceError(f"{text!r} is not of the form {self.template!r}")
         taken = {}
@@ -159,6 +161,20 @@ class Space:
                 several = self.program.choice(name).take != 1
                 taken[name] = tuple(written.split("+") if written else ()) if several else (written,)
         return self.architecture(taken)
+
+    def _pattern(self, parts: Sequence[str], written: Callable[[str], str]) -> str:
+        """A regular expression of a template that is cut at its choices."""
+        return "".join(re.escape(part) if k % 2 == 0 else f"({written(part)})" for k, part in enumerate(parts))
+
+    def _label(self, name: str) -> str:
+        """A regular expression of what stands for a choice: a label, or several."""
+        choice = self.program.choice(name)
+        label = "|".join(map(re.escape, choice.options))
+        several = rf"(?:(?:{label})(?:\+(?:{label}))*)?"
+        return f"{re.escape(DOES_NOT_MATTER)}|{label if choice.take == 1 else several}"
+
+    def _anything(self, name: str) -> str:
+        return ".+?" if self.program.choice(name).take == 1 else ".*?"
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """One architecture, uniform over the space."""

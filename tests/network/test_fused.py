@@ -42,6 +42,8 @@ SPACES: Mapping[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "darts, odd sides": ("darts", {"channels": 2, "layers": 3}, (3, 9, 7)),
     "conv4": ("conv4", {"width": 4, "depth": 3, "search": True}, (3, 8, 8)),
     "mlp": ("mlp", {"width": 8, "blocks": 2}, (5,)),
+    "mobile": ("mobile", {"channels": 4, "stages": 1, "depth": 2, "head": 6}, (3, 8, 8)),
+    "nasbench_macro": ("nasbench_macro", {"channels": 2, "head": 6}, (3, 8, 8)),
 }
 
 

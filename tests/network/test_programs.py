@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import itertools
 
 import numpy as np
 import pytest
@@ -141,58 +140,6 @@ def test_darts_mixes_all_inputs_of_a_node(problems):
 
 
 # NAS-Bench-101
-
-
-def nasbench101_parameters(problems, n, edges, ops):
-    """Parameters of the benchmark's network: `edges` (i, j), `ops` of the inner vertices 1 .. n - 2."""
-    space = problems.nasbench101(channels=128, vertices=n, stacks=3, cells=3, edges=21)
-    name = {0: "input"} | {v: str(v) for v in range(1, n - 1)}
-    taken = {f"op{v}": op for v, op in ops.items()}
-    taken |= {f"in{v}": [name[u] for u in range(v) if (u, v) in edges] for v in range(1, n - 1)}
-    taken["out"] = [name[u] for u in range(1, n - 1) if (u, n - 1) in edges]
-    taken["direct"] = ["input"] if (0, n - 1) in edges else []
-    with torch.device("meta"):
-        return parameters(derived(space, taken, (3, 32, 32), 10))
-
-
-def in_other_orders(n, edges, ops):
-    """The same graph with its vertices in other orders: the remainder of a split goes to the first ones."""
-    for order in itertools.permutations(range(1, n - 1)):
-        to = dict(zip(range(1, n - 1), order, strict=True)) | {0: 0, n - 1: n - 1}
-        moved = {(to[i], to[j]) for i, j in edges}
-        if all(i < j for i, j in moved):
-            yield moved, {to[v]: op for v, op in ops.items()}
-
-
-NASBENCH101_OPS = ("conv3x3", "conv1x1", "maxpool3x3")
-NASBENCH101_FACTS = [
-    ("100110100001001010101", "02001", 8_555_530),
-    ("100110101001000100101", "11011", 16_075_402),
-]
-
-
-def check_nasbench101(problems, adjacency, ops, count):
-    n = len(ops) + 2
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    edges = {pair for pair, bit in zip(pairs, adjacency, strict=True) if bit == "1"}
-    labels = {v: NASBENCH101_OPS[int(o)] for v, o in enumerate(ops, 1)}
-    found = nasbench101_parameters(problems, n, edges, labels)
-    others = (nasbench101_parameters(problems, n, *other) for other in in_other_orders(n, edges, labels))
-    assert found == count or count in others, (adjacency, ops)
-
-
-@pytest.mark.parametrize(("adjacency", "ops", "count"), NASBENCH101_FACTS)
-def test_nasbench101_parameters(problems, adjacency, ops, count):
-    check_nasbench101(problems, adjacency, ops, count)
-
-
-def test_nasbench101_table(problems, benchmark_data):
-    with gzip.open(benchmark_data / "nasbench101_sample.csv.gz", "rt") as file:
-        rows = list(csv.DictReader(file))[::67]
-    for row in rows:
-        n = int(row["n_vertices"])
-        adjacency, ops = row["adj_upper"].zfill(n * (n - 1) // 2), row["ops"].zfill(n - 2)
-        check_nasbench101(problems, adjacency, ops, int(row["params"]))
 
 
 def test_nasbench101_widths_follow_the_edges(problems):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +45,34 @@ def test_the_drawing_names_long_choices_and_writes_them_out_once(darts: ModuleTy
     drawn = draw_space(darts.space(4, 3))
     assert "\n      2 = 0 --[normal.2<-0] + 1 --[normal.2<-1]  (2 of 2: normal.2)\n" in drawn
     assert drawn.count("sep_conv_5x5") == 2 * (2 + 3 + 4 + 5), "once for each choice of an operation"
+
+
+@pytest.mark.parametrize("operations", ["S1", "S2", "S3"])
+def test_parts_of_the_space(darts: ModuleType, operations: str) -> None:
+    """Two operations are derived from on every edge; `none` is mixed in S3, and never derived."""
+    space = darts.space(4, 3, operations)
+    assert space.size == (1 * 3 * 6 * 10 * 2**8) ** 2
+    mixed = {c.name: c.candidates for c in space.choices if c.take == 1}
+    assert {len(labels) for labels in mixed.values()} == {3 if operations == "S3" else 2}
+    counted = Counter(label for labels in mixed.values() for label in labels)
+    if operations == "S1":
+        assert counted == {"skip_connect": 18, "dil_conv_3x3": 8, "dil_conv_5x5": 9, "sep_conv_3x3": 5,
+                           "max_pool_3x3": 10, "avg_pool_3x3": 6}  # fmt: skip
+        assert mixed["normal.4<-0"] == ("max_pool_3x3", "skip_connect")
+        assert mixed["reduce.3<-2"] == ("skip_connect", "dil_conv_5x5")
+    else:
+        assert set(counted.values()) == {28}
+    kept = Architecture({name: labels for name, labels in darts.space(4, 3).sample(np.random.default_rng(0)).items()
+                         if name not in mixed})  # fmt: skip
+    taken = {f"{name}<-{j}": mixed[f"{name}<-{j}"][-1] for name, inputs in kept.items() for j in inputs}
+    network = derived(space, {**kept, **taken}, (3, 8, 8), 10)
+    assert network(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))).shape == (2, 10)
+
+
+@pytest.mark.parametrize("operations", ["S4", "none", "", "sep_conv_3x3+pool"])
+def test_operations_that_there_are_not(darts: ModuleType, operations: str) -> None:
+    with pytest.raises(ValueError, match=r"operations must be all, S1, S2, S3, or some of none, .*; got "):
+        darts.space(4, 3, operations)
 
 
 @pytest.mark.long

@@ -44,6 +44,7 @@ KINDS = {
     "conv": "conv",
     "preact_conv": "conv",
     "elastic_conv": "conv",
+    "elastic_depthwise": "separable",
     "residual": "conv",
     "separable": "separable",
     "avg_pool": "pool",
