@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from metanas.api import resume as resume
     from metanas.api import search as search
     from metanas.api import tune as tune
+    from metanas.network import choose as choose
+    from metanas.network import space_of as space_of
     from metanas.recipe import FewShotRecipe as FewShotRecipe
     from metanas.recipe import Recipe as Recipe
     from metanas.recipe import TuneRecipe as TuneRecipe
@@ -39,6 +41,7 @@ _HOMES = {
     "Space": "metanas.space",
     "TuneRecipe": "metanas.recipe",
     "build": "metanas.api",
+    "choose": "metanas.network",
     "export": "metanas.api",
     "fewshot": "metanas.api",
     "load_classes": "metanas.api",
@@ -49,6 +52,7 @@ _HOMES = {
     "load_space": "metanas.recipe.spaces",
     "resume": "metanas.api",
     "search": "metanas.api",
+    "space_of": "metanas.network",
     "tune": "metanas.api",
 }
 

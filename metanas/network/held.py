@@ -1,0 +1,161 @@
+"""A module of the user's own in the place of a network.
+
+    own_supernet(space, module, shape)                  every candidate; forward(x, mix=...) sets the choices for the call
+    own_derived(space, module, architecture, shape)     the module as it would be written by hand, inside `.module`
+
+In a search norms use the statistics of the batch at hand, since what tracks them raises under `torch.func`, and nothing
+works in place, since candidates share what comes in. A derived module is left as the user wrote it. Both begin at the
+weights that the user's module has; a narrower layer at the first of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from metanas.errors import ShapeError
+from metanas.network.blocks import Phase
+from metanas.network.frozen import shadow
+from metanas.network.marks import current, mixed
+from metanas.network.mixing import Mix
+from metanas.network.network import Network
+from metanas.network.ops import Shape
+from metanas.network.sizes import READS, ChosenSize, Reading, is_depthwise
+from metanas.network.sketch import INPUT
+from metanas.network.unmarked import Labels, names_in, unmarked
+from metanas.space import Apply, Op, Program, Space
+
+MODULE = "module"
+EXAMPLES = 2  # one alone may have no batch statistics
+
+
+class Held(Network):
+    """A network that is one module; the names of its weights are the module's, after "module."."""
+
+    def __init__(self, module: nn.Module, program: Program, shape: Shape, outputs: Shape, phase: Phase) -> None:
+        nn.Module.__init__(self)  # nothing is made from the program
+        self.module, self.program, self.phase = module, program, phase
+        self.shapes = {program.inputs[0]: tuple(shape), program.output: tuple(outputs)}
+        self.zeros, self.last_read = frozenset(), []
+
+    def forward(
+        self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        if not self.program.choices:
+            return self.module(*inputs)  # type: ignore[no-any-return]
+        self.check(mix or {})
+        with mixed(mix or {}):
+            return self.module(*inputs)  # type: ignore[no-any-return]
+
+
+def own_supernet(space: Space, module: nn.Module, shape: Shape) -> Held:
+    """The network that holds every candidate of a module with marks, for a search.
+
+    Args:
+        space: of the module (`space_of`).
+        shape: of one input, without the batch.
+
+    Raises:
+        ShapeError: the module, as it is by default, does not take the shape, or gives something else than one tensor.
+
+    >>> from metanas.network.marks import choose
+    >>> from metanas.network.sketch import space_of
+    >>> module = nn.Sequential(choose("act", {"relu": nn.ReLU(), "neg": nn.Softmin(1)}), nn.Linear(3, 2))
+    >>> network = own_supernet(space_of(module), module, (3,))
+    >>> network(torch.ones(1, 3), mix={"act": torch.tensor([0.5, 0.5])}).shape
+    torch.Size([1, 2])
+    """
+    found = searchable(module)
+    for inner in found.modules():
+        if type(inner) in READS:
+            attribute, axis = READS[type(inner)]
+            size = getattr(inner, attribute)
+            if isinstance(size, ChosenSize) and not is_depthwise(inner):
+                inner.register_forward_pre_hook(Reading(size, axis, current))
+    return Held(found, space.program, shape, given_shape(found, shape), "search")
+
+
+def own_derived(
+    space: Space, module: nn.Module, architecture: Labels, shape: Shape, *, phase: Phase = "scratch"
+) -> Held:
+    """The network of one architecture of a module with marks; `.module` is plain torch. Arguments as of `own_supernet`.
+
+    Raises:
+        ShapeError: what is derived does not take the shape.
+        SpaceError: an architecture that is none of the space's.
+    """
+    found = unmarked(module, space.architecture(architecture))
+    return whole(found if phase == "scratch" else searchable(found), shape, phase=phase)
+
+
+def whole(module: nn.Module, shape: Shape, *, phase: Phase = "scratch") -> Held:
+    """A module without marks as a network of one operation, for what takes networks.
+
+    >>> whole(nn.Linear(3, 2), (3,)).shapes
+    {'inputs': (3,), 'module': (2,)}
+    """
+    program = Program((INPUT,), (Apply(MODULE, INPUT, Op(type(module).__name__)),), MODULE)
+    return Held(module, program, shape, given_shape(module, shape), phase)
+
+
+def shared_weights(module: nn.Module, architecture: Labels, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A supernet's weights under the names of the derived network, for `inherit`."""
+    names = names_in(module, architecture, f"{MODULE}.")
+    return {new: weights[old] for new, old in names.items() if old in weights}
+
+
+def searchable(module: nn.Module) -> nn.Module:
+    """A copy whose norms use the batch at hand and keep nothing, and which changes no value in place.
+
+    >>> searchable(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU(inplace=True)))
+    Sequential(
+      (0): BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=False)
+      (1): ReLU()
+    )
+    """
+    found = copy.deepcopy(module)
+    for inner in found.modules():
+        if getattr(inner, "track_running_stats", False):
+            inner.track_running_stats = False  # type: ignore[assignment]
+            inner.running_mean = inner.running_var = inner.num_batches_tracked = None  # type: ignore[assignment]
+        if getattr(inner, "inplace", False):
+            inner.inplace = False  # type: ignore[assignment]
+    return found
+
+
+def given_shape(module: nn.Module, shape: Shape, *, make: Callable[[nn.Module], nn.Module] = lambda copy: copy) -> Shape:
+    """The shape of what a module gives, without the batch; found on a copy without memory.
+
+    Args:
+        make: what is made of the copy before it is run; default: nothing.
+
+    Raises:
+        ShapeError: it does not take the shape, or gives something else than one tensor with a row for each example.
+    """
+    try:
+        given = _run(make(shadow(module)), torch.empty(EXAMPLES, *shape, device="meta"))
+    except Exception:  # somebody's own code may raise anything, as where it looks at numbers: it gets some
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        try:
+            given = _run(make(copy.deepcopy(module)), torch.zeros(EXAMPLES, *shape, device=device))
+        except Exception as error:
+            if isinstance(error, ShapeError):
+                raise
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ShapeError(f"{type(module).__name__} does not take inputs {tuple(shape)} ({why})") from error
+    if not isinstance(given, Tensor) or given.dim() < 1 or given.shape[0] != EXAMPLES:
+        what = tuple(given.shape) if isinstance(given, Tensor) else f"a {type(given).__name__}"
+        raise ShapeError(
+            f"{type(module).__name__} gives {what} for a batch of {EXAMPLES}; it must give one tensor with a row for "
+            "each example"
+        )
+    return tuple(given.shape[1:])
+
+
+@torch.no_grad()
+def _run(module: nn.Module, inputs: Tensor) -> object:
+    with torch.random.fork_rng(devices=[]):  # dropout would draw from the global generator
+        return module(inputs)
