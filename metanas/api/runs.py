@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from metanas.api.few_shot import FewShotResult, few_shot_result_of
 from metanas.api.functions import resume
 from metanas.api.result import Result, result_of
@@ -49,13 +51,15 @@ class Run:
         """Everything that happened so far."""
         return read_events(self.folder.events).events
 
-    def result(self, ops: Mapping[str, Maker] | None = None) -> Result | TuneResult | FewShotResult:
-        """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
+    def result(
+        self, ops: Mapping[str, Maker] | None = None, module: nn.Module | None = None
+    ) -> Result | TuneResult | FewShotResult:
+        """The result; `ops`, or a module in place of the space, as given to `search`. RunError while there is none."""
         if self.folder.read_recipe().get("kind") == "fewshot":
             return few_shot_result_of(self.folder)
         if self.folder.read_recipe().get("kind") == "tune":
             return tune_result_of(self.folder)
-        return result_of(self.folder, ops)
+        return result_of(self.folder, ops, module)
 
     def resume(self, **handed: Any) -> Result | TuneResult | FewShotResult:
         """Goes on from the last checkpoint; arguments as in `metanas.resume`."""

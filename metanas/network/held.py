@@ -1,7 +1,7 @@
 """A module of the user's own in the place of a network.
 
-    own_supernet(space, module, shape)                  every candidate; forward(x, mix=...) sets the choices for the call
-    own_derived(space, module, architecture, shape)     the module as it would be written by hand, inside `.module`
+    own_supernet(space, module, shape)                every candidate; forward(x, mix=...) sets the choices
+    own_derived(space, module, architecture, shape)   the module as it would be written by hand, in `.module`
 
 In a search norms use the statistics of the batch at hand, since what tracks them raises under `torch.func`, and nothing
 works in place, since candidates share what comes in. A derived module is left as the user wrote it. Both begin at the
@@ -68,8 +68,10 @@ def own_supernet(space: Space, module: nn.Module, shape: Shape) -> Held:
     >>> network(torch.ones(1, 3), mix={"act": torch.tensor([0.5, 0.5])}).shape
     torch.Size([1, 2])
     """
-    found = searchable(module)
+    found = untracked(copy.deepcopy(module))
     for inner in found.modules():
+        if getattr(inner, "inplace", False):
+            inner.inplace = False  # type: ignore[assignment]
         if type(inner) in READS:
             attribute, axis = READS[type(inner)]
             size = getattr(inner, attribute)
@@ -88,7 +90,7 @@ def own_derived(
         SpaceError: an architecture that is none of the space's.
     """
     found = unmarked(module, space.architecture(architecture))
-    return whole(found if phase == "scratch" else searchable(found), shape, phase=phase)
+    return whole(found if phase == "scratch" else untracked(found), shape, phase=phase)
 
 
 def whole(module: nn.Module, shape: Shape, *, phase: Phase = "scratch") -> Held:
@@ -107,26 +109,23 @@ def shared_weights(module: nn.Module, architecture: Labels, weights: Mapping[str
     return {new: weights[old] for new, old in names.items() if old in weights}
 
 
-def searchable(module: nn.Module) -> nn.Module:
-    """A copy whose norms use the batch at hand and keep nothing, and which changes no value in place.
+def untracked(module: nn.Module) -> nn.Module:
+    """The module, whose norms from now on use the batch at hand and keep nothing.
 
-    >>> searchable(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU(inplace=True)))
-    Sequential(
-      (0): BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=False)
-      (1): ReLU()
-    )
+    >>> norm = untracked(nn.BatchNorm1d(1))
+    >>> norm(torch.tensor([[0.0], [2.0]])).flatten(), list(norm.state_dict())
+    (tensor([-1.0000,  1.0000], grad_fn=<ViewBackward0>), ['weight', 'bias'])
     """
-    found = copy.deepcopy(module)
-    for inner in found.modules():
+    for inner in module.modules():
         if getattr(inner, "track_running_stats", False):
             inner.track_running_stats = False  # type: ignore[assignment]
             inner.running_mean = inner.running_var = inner.num_batches_tracked = None  # type: ignore[assignment]
-        if getattr(inner, "inplace", False):
-            inner.inplace = False  # type: ignore[assignment]
-    return found
+    return module
 
 
-def given_shape(module: nn.Module, shape: Shape, *, make: Callable[[nn.Module], nn.Module] = lambda copy: copy) -> Shape:
+def given_shape(
+    module: nn.Module, shape: Shape, *, make: Callable[[nn.Module], nn.Module] = lambda copy: copy
+) -> Shape:
     """The shape of what a module gives, without the batch; found on a copy without memory.
 
     Args:

@@ -257,8 +257,14 @@ class Choose:
         >>> conv.choice.candidates, conv(torch.ones(1, 2)).shape
         (('double', 'skip'), torch.Size([1, 2]))
         """
-        named = candidates if isinstance(candidates, Mapping) else {str(k): c for k, c in enumerate(candidates)}
         part_of_path(name, "choice")
+        named: dict[str, Any] = {}
+        if isinstance(candidates, Mapping | nn.ModuleDict):
+            named = dict(candidates.items())
+        elif isinstance(candidates, Iterable):
+            named = {str(k): module for k, module in enumerate(candidates)}
+        else:
+            raise SpaceError(f"choice {name!r}: give label -> module, or modules, got a {type(candidates).__name__}")
         for label, module in named.items():
             part_of_path(label, f"choice {name!r}: candidate")
             if not isinstance(module, nn.Module):

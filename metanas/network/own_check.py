@@ -1,9 +1,9 @@
 """What can be wrong with a module whose choices are marked, found before anything is trained.
 
-    every option alone      the module runs with it
-    a mixture               candidates give one shape
-    a few architectures     what the supernet computes for one is what is derived from it
-    a gradient              torch.func can take it
+every option alone      the module runs with it
+a mixture               candidates give one shape
+a few architectures     what the supernet computes for one is what is derived from it
+a gradient              torch.func can take it
 """
 
 from __future__ import annotations
@@ -98,9 +98,10 @@ def _compare(space: Space, module: nn.Module, network: Held, taken: Architecture
     size = float(alone.abs().max())
     if not apart <= TOLERANCE * max(size, torch.finfo(alone.dtype).tiny):
         raise SpaceError(
-            f"{space.name} at {taken}: the search would compute something else than what is derived (outputs {apart:.1e} "
-            f"apart, the largest is {size:.1e}); where features of a chosen size are averaged, normalised or joined "
-            "before others, take a fixed size; where a candidate changes its input in place, let it make a copy"
+            f"{space.name} at {taken}: the search would compute something else than what is derived (outputs "
+            f"{apart:.1e} apart, the largest is {size:.1e}); where features of a chosen size are averaged, "
+            "normalised or joined before others, take a fixed size; where a module changes what comes in "
+            "(inplace=True) and that is used again, let it make a copy"
         )
 
 

@@ -3,8 +3,8 @@
     width = choose.size("width", (8, 16, 32))
     nn.Conv2d(1, width, 3)        nn.BatchNorm2d(width)        nn.Linear(width * 49, 10)
 
-The number is the largest one, and so are the layers that are built with it; each remembers the number that it was given.
-A narrower layer is the first features of the widest (once-for-all networks, Cai et al., ICLR 2020, arXiv:1908.09791).
+The number is the largest one, and so are the layers that are built with it; each keeps the number that it was given. A
+narrower layer is the first features of the widest (once-for-all networks, Cai et al., ICLR 2020, arXiv:1908.09791).
 While widths are mixed, all features are computed, and what reads them weighs them:
 
     W (m * x),   m[c] = sum of the weights of the sizes that have the feature c
@@ -51,7 +51,7 @@ class ChosenSize(int):
         made.choice, made.options, made.values = choice, options, found
         return made
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # type: ignore[override]  # of a copy
+    def __getnewargs__(self) -> tuple[Any, ...]:
         return self.choice, self.options, self.values
 
     def decision(self) -> Size:
@@ -128,7 +128,7 @@ def chosen_size(name: str, sizes: tuple[int, ...]) -> ChosenSize:
 
 LINEAR = {"weight": ("out_features", "in_features"), "bias": ("out_features",)}
 CONV = {"weight": ("out_channels", "in_channels"), "bias": ("out_channels",)}
-NORM = {name: ("num_features",) for name in ("weight", "bias", "running_mean", "running_var")}
+NORM = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("num_features",))
 RESIZED: Mapping[type[nn.Module], Mapping[str, tuple[str, ...]]] = {
     nn.Linear: LINEAR,
     nn.Conv1d: CONV,
@@ -141,7 +141,12 @@ RESIZED: Mapping[type[nn.Module], Mapping[str, tuple[str, ...]]] = {
 }
 """What can be narrower than built: tensor -> the attribute that says how long each of its first axes is."""
 
-READS = {nn.Linear: ("in_features", -1), **{conv: ("in_channels", 1) for conv in (nn.Conv1d, nn.Conv2d, nn.Conv3d)}}
+READS: Mapping[type[nn.Module], tuple[str, int]] = {
+    nn.Linear: ("in_features", -1),
+    nn.Conv1d: ("in_channels", 1),
+    nn.Conv2d: ("in_channels", 1),
+    nn.Conv3d: ("in_channels", 1),
+}
 """What reads all features at once: the attribute that says how many, and their axis in its input."""
 
 

@@ -1,4 +1,4 @@
-"""The space of a module whose choices are marked: the choices, what depends on what, and nothing that would have to run.
+"""The space of a module whose choices are marked: the choices and what depends on what; nothing of it has to run.
 
 A graph that lists the marks in the order in which the module holds them stands for the module:
 
@@ -67,8 +67,8 @@ def _check_names(module: nn.Module) -> None:
         if before != choice:
             first, second = (", ".join(c.candidates) for c in (before, choice))
             raise SpaceError(
-                f"choice {choice.name!r} is used twice with different options: {first} (in {where or 'the module'}) and "
-                f"{second} (in {path or 'the module'}); give one of them another name"
+                f"choice {choice.name!r} is used twice with different options: {first} (in {where or 'the module'}) "
+                f"and {second} (in {path or 'the module'}); give one of them another name"
             )
     for path, inner in module.named_modules():
         check_layer(path, inner)
