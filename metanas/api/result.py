@@ -276,9 +276,10 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None, module:
         )
     known = document["handed"].get("module")
     if known is not None and (module is None or build_of(module) != known):
-        what = "was made with" if module is None else f"has another {known.split()[0]}: it was made with"
+        other = "" if module is None else f", which was built in another way than this {type(module).__qualname__}"
         raise RunError(
-            f"{folder.path} {what} your own module; hand it over again: metanas.load_run(...).result(module=...)"
+            f"{folder.path} was made with your own module{other}; hand it over again: "
+            "metanas.load_run(...).result(module=...)"
         )
     try:
         return make_result(folder, data, document, ops or OPS, module if known else None)

@@ -12,6 +12,7 @@ from metanas.network.held import Held as Held
 from metanas.network.held import own_derived as own_derived
 from metanas.network.held import own_supernet as own_supernet
 from metanas.network.held import shared_weights as shared_weights
+from metanas.network.held import steady as steady
 from metanas.network.held import whole as whole
 from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit

@@ -3,15 +3,16 @@
     own_supernet(space, module, shape)                every candidate; forward(x, mix=...) sets the choices
     own_derived(space, module, architecture, shape)   the module as it would be written by hand, in `.module`
 
-In a search norms use the statistics of the batch at hand, since what tracks them raises under `torch.func`, and nothing
-works in place, since candidates share what comes in. A derived module is left as the user wrote it. Both begin at the
-weights that the user's module has; a narrower layer at the first of them.
+In a search norms use the statistics of the batch at hand, since what tracks them raises under `torch.func`; nothing
+works in place, since candidates share what comes in; and nothing is dropped at random. A derived module is left as the
+user wrote it. Both begin at the weights that the user's module has; a narrower layer at the first of them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,8 @@ def own_supernet(space: Space, module: nn.Module, shape: Shape) -> Held:
             size = getattr(inner, attribute)
             if isinstance(size, ChosenSize) and not is_depthwise(inner):
                 inner.register_forward_pre_hook(Reading(size, axis, current))
-    return Held(found, space.program, shape, given_shape(found, shape), "search")
+    network = Held(found, space.program, shape, given_shape(found, shape), "search")
+    return network.eval()  # nothing is dropped: a loss of a search is a function of weights, mix and batch
 
 
 def own_derived(
@@ -107,6 +109,22 @@ def shared_weights(module: nn.Module, architecture: Labels, weights: Mapping[str
     """A supernet's weights under the names of the derived network, for `inherit`."""
     names = names_in(module, architecture, f"{MODULE}.")
     return {new: weights[old] for new, old in names.items() if old in weights}
+
+
+@contextmanager
+def steady(network: nn.Module, seed: int) -> Iterator[None]:
+    """Where a network is a module of the user's, which may draw from torch's own generators (dropout), they begin at
+    `seed` inside the block, and are as they were afterwards.
+    """
+    if not isinstance(network, Held):
+        yield
+        return
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def untracked(module: nn.Module) -> nn.Module:

@@ -73,7 +73,7 @@ def check_mixture(space: Space, module: nn.Module, inputs: Tensor) -> None:
     """
     shape = tuple(inputs.shape[1:])
     network = own_supernet(space, module, shape)
-    network.to(inputs.device).eval()  # no dropout; norms use the batch at hand all the same
+    network.to(inputs.device)
     mix = {c.name: torch.full((len(c.candidates),), 1 / len(c.candidates), device=inputs.device) for c in space.choices}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:

@@ -68,8 +68,9 @@ def _pairs(module: nn.Module, taken: Labels, there: str, here: str) -> Iterator[
         for new, old in module.kept(taken[module.choice.name][0]).items():
             yield from _pairs(module.get_submodule(old), taken, f"{there}{new}." if new else there, f"{here}{old}.")
         return
-    for name in (*module._parameters, *module._buffers):
-        yield there + name, here + name
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None:
+            yield there + name, here + name
     for name, child in module._modules.items():
         if child is not None:
             yield from _pairs(child, taken, f"{there}{name}.", f"{here}{name}.")
