@@ -84,7 +84,11 @@ class Scale:
 
 
 def covered(
-    controller: ValueController | ParetoController, rows: dict[str, tuple[float, float]], scale: Scale, args: Any, seed: int
+    controller: ValueController | ParetoController,
+    rows: dict[str, tuple[float, float]],
+    scale: Scale,
+    args: Any,
+    seed: int,
 ) -> tuple[float, int]:
     """The share of the true front's hypervolume that one search covers, and how many architectures it keeps."""
 

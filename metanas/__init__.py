@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from metanas.api import search as search
     from metanas.api import search_by_value as search_by_value
     from metanas.api import tune as tune
+    from metanas.network import choose as choose
+    from metanas.network import space_of as space_of
     from metanas.recipe import FewShotRecipe as FewShotRecipe
     from metanas.recipe import Recipe as Recipe
     from metanas.recipe import TuneRecipe as TuneRecipe
@@ -43,6 +45,7 @@ _HOMES = {
     "TuneRecipe": "metanas.recipe",
     "ValueRecipe": "metanas.recipe",
     "build": "metanas.api",
+    "choose": "metanas.network",
     "compare_controllers": "metanas.api",
     "export": "metanas.api",
     "fewshot": "metanas.api",
@@ -55,6 +58,7 @@ _HOMES = {
     "resume": "metanas.api",
     "search": "metanas.api",
     "search_by_value": "metanas.api",
+    "space_of": "metanas.network",
     "tune": "metanas.api",
 }
 

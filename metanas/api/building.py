@@ -194,6 +194,11 @@ def _space(found: Written, given: str | Path | Space | None, options: Mapping[st
         return load_space(given, **options)
     if found.file is not None and not options and (found.file.parent / "space.json").is_file():
         run = RunFolder(found.file.parent)
+        if "module" in read_document(run)["handed"]:
+            raise RunError(
+                f"{run.path} is of a module of your own, which build() does not have; hand it over: "
+                "metanas.load_run(...).result(module=...).network"
+            )
         return read_spaces(run, read_document(run))[1]
     if found.space is None:
         shown = found.taken if isinstance(found.taken, str) else dict(found.taken)

@@ -7,12 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from metanas.api.by_value import KIND as BY_VALUE
 from metanas.api.by_value import ValueResult, resume_values, value_result_of
 from metanas.api.documents import facts_of, read_document, read_settings, read_spaces, told_differences
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
+from metanas.api.own_module import started, taken_up
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
@@ -24,7 +27,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import ExportError, RunError
 from metanas.exporters import Written
-from metanas.network import Maker
+from metanas.network import Maker, space_of
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.spaces import usual_settings
 from metanas.recipe.tables import controller_name, make_data, make_device
@@ -38,7 +41,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def search(
-    space: str | Path | Space | None = None,
+    space: str | Path | Space | nn.Module | None = None,
     data: Any = None,
     *,
     target: str | None = None,
@@ -61,7 +64,8 @@ def search(
     with the rest and returns, the others end with the search (SystemExit).
 
     Args:
-        space: a name, a path to a space file, or a Space. Default: NAS-Bench-201's cells at C 8, N 1.
+        space: a name, a path to a space file, a Space, or a module of your own with choices marked in it
+            (`metanas.choose`), whose weights every network begins at. Default: NAS-Bench-201's cells at C 8, N 1.
         data: `"digits"`, a path (an .npz, a .csv, a folder or .zip of images by class), arrays, a Dataset, loaders, or
             Data. Default: digits.
         target: of a .csv, the column to be predicted.
@@ -105,7 +109,10 @@ def search(
         ops=ops,
         loss=loss,
         metric=metric,
+        module=space if isinstance(space, nn.Module) else None,
     )
+    if isinstance(space, nn.Module):
+        space = space_of(space)
     changes: dict[str, Any] = {
         "data.target": target,
         "search.epochs": epochs,
@@ -123,7 +130,8 @@ def search(
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed, ranks)
         stem = f"{parts.space.name}-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
-        return result_of(begin(SearchJob(parts), folder, view, ranks), ops)
+        folder = folder if handed.module is None else partial(started, folder, handed.module)
+        return result_of(begin(SearchJob(parts), folder, view, ranks), ops, handed.module)
 
 
 def resume(
@@ -135,6 +143,7 @@ def resume(
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
     metric: Metric | None = None,
+    module: nn.Module | None = None,
     device: str | None = None,
     view: View | None = None,
     **tuning: Any,
@@ -147,6 +156,7 @@ def resume(
         run: a name in `runs/`, or a Path.
         data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
             names.
+        module: the one that was searched in place of a space; built alike, its weights are those of the run.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
             `metanas.fewshot`: the network, descriptions and encoder; of one of `metanas.search_by_value`: the
@@ -176,8 +186,10 @@ def resume(
     if tuning:
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
-        return result_of(folder, ops)
-    handed = Handed(controller, estimator, ops, loss, metric)
+        return result_of(folder, ops, module)
+    spaces = read_spaces(folder, document)
+    held = module if module is None or "module" not in document["handed"] else taken_up(module, folder, spaces[0])
+    handed = Handed(controller, estimator, ops, loss, metric, held)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
     missing = [name for name in document["handed"] if name not in handed.described()]
     missing += ["data"] if recipe.data.source is None and data is None else []
@@ -188,8 +200,8 @@ def resume(
         if found.fingerprint != document["data"].get("fingerprint"):
             shown = told_differences(document["data"], facts_of(found))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
-        parts = Parts(recipe, *read_spaces(folder, document), found, handed, read_origin(folder, document), ranks)
-        return result_of(go_on(SearchJob(parts), folder, view, ranks), ops)
+        parts = Parts(recipe, *spaces, found, handed, read_origin(folder, document), ranks)
+        return result_of(go_on(SearchJob(parts), folder, view, ranks), ops, held)
 
 
 def _tuning_only(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metanas.api.executor import fused_if_equal
 from metanas.api.origin import Origin
+from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
 from metanas.bilevel import Estimator, over_ranks
 from metanas.controllers import Controller, GradientController, ValueController
@@ -22,7 +23,20 @@ from metanas.errors import DataError, RankError, RecipeError, ShapeError
 from metanas.evaluation import ScratchTraining, short_training
 from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
-from metanas.network import OPS, Maker, Network, WithAuxiliary, bequeath, derived, inherit, supernet
+from metanas.network import (
+    OPS,
+    Maker,
+    Network,
+    WithAuxiliary,
+    bequeath,
+    derived,
+    inherit,
+    own_derived,
+    own_supernet,
+    shared_weights,
+    supernet,
+)
+from metanas.network.blocks import Phase
 from metanas.recipe import Recipe
 from metanas.recipe.tables import (
     check_precision,
@@ -44,13 +58,16 @@ Metric = Callable[[Tensor, Tensor], Tensor | float]
 
 @dataclass(frozen=True)
 class Handed:
-    """Objects that a user gave in place of names; a resumed run needs them again."""
+    """Objects that a user gave in place of names; a resumed run needs them again. `module`: one in which choices are
+    marked, whose space it is.
+    """
 
     controller: Controller | None = None
     estimator: Estimator | None = None
     ops: Mapping[str, Maker] | None = None
     loss: Loss | None = None
     metric: Metric | None = None
+    module: nn.Module | None = None
 
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
@@ -60,6 +77,8 @@ class Handed:
         """
         given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric")}
         words = {name: describe(value) for name, value in given.items() if value is not None}
+        if self.module is not None:
+            words["module"] = build_of(self.module)
         return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
 
     def _operation(self, name: str) -> str:
@@ -143,7 +162,6 @@ class Parts:
             RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
                 device or the estimator does not go with.
         """
-        outputs, ops = self.data.outputs, self.handed.ops or OPS
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
@@ -155,6 +173,16 @@ class Parts:
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
             raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
+        if self.handed.module is None:
+            self._check_networks(controller)
+        else:
+            check_module(self.handed.module, self.space, self.data, self.recipe, mixed=self.by_gradient)
+            self._check_norms(self.handed.module)
+        if isinstance(controller, GradientController):
+            controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+
+    def _check_networks(self, controller: Controller | None) -> None:
+        outputs, ops = self.data.outputs, self.handed.ops or OPS
         rows = len(self.data.shape) == 1
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
@@ -166,8 +194,6 @@ class Parts:
                 self._require_outputs(last)
                 if head:
                     WithAuxiliary(last, head, outputs, seed=0)
-        if isinstance(controller, GradientController):
-            controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -201,6 +227,15 @@ class Parts:
 
     def _require_outputs(self, network: Network) -> None:
         """Refuses a network whose output is not what the data need, or whose norms would see one row at a time."""
+        self._check_norms(network)
+        given, needed = network.shapes[network.program.output], (self.data.outputs,)
+        if given != needed:
+            raise ShapeError(
+                f"{self.space.name} gives {given} for inputs {self.data.shape}, the data need {needed}; take a space "
+                "for such inputs, or end it with a classifier or a linear operation whose width is NEEDED"
+            )
+
+    def _check_norms(self, network: nn.Module) -> None:
         if any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
             single = [s for s in ("search", "evaluation") if getattr(self.recipe, s).batch_size == 1]
             if single:
@@ -210,12 +245,6 @@ class Parts:
                 raise DataError(
                     f"{' and '.join(short)} has 1 row, which has no batch statistics; at least 2 are needed"
                 )
-        given, needed = network.shapes[network.program.output], (self.data.outputs,)
-        if given != needed:
-            raise ShapeError(
-                f"{self.space.name} gives {given} for inputs {self.data.shape}, the data need {needed}; take a space "
-                "for such inputs, or end it with a classifier or a linear operation whose width is NEEDED"
-            )
 
     def number(self, *parts: int | str) -> int:
         """A seed for one purpose, a function of the recipe's seed."""
@@ -225,17 +254,25 @@ class Parts:
         """A derived network at the start of its training, on the device: with fresh weights, which `name` seeds, and
         the "derived" one of a transfer with those that it brings.
         """
-        network = derived(
-            self.final_space,
-            architecture,
-            shape or self.data.shape,
-            self.data.outputs,
-            ops=self.handed.ops or OPS,
-            seed=self.number("weights", name),
-        )
+        network = self._derived(architecture, self.final_space, shape, seed=self.number("weights", name))
         if self.origin is not None and name == "derived":
             bequeath(network, self.origin.weights)
         return network.to(self.device)
+
+    def _derived(
+        self,
+        architecture: Architecture,
+        space: Space,
+        shape: tuple[int, ...] | None = None,
+        *,
+        phase: Phase = "scratch",
+        seed: int,
+    ) -> Network:
+        shape = shape or self.data.shape
+        if self.handed.module is not None:
+            return own_derived(space, self.handed.module, architecture, shape, phase=phase)
+        ops = self.handed.ops or OPS
+        return derived(space, architecture, shape, self.data.outputs, ops=ops, phase=phase, seed=seed)
 
     def training(self, network: Network, *, name: str) -> ScratchTraining:
         """Its training on inner and outer split, at the beginning."""
@@ -267,16 +304,10 @@ class Parts:
         if isinstance(controller, ValueController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
-        network = supernet(
-            self.space,
-            self.data.shape,
-            self.data.outputs,
-            ops=self.handed.ops or OPS,
-            seed=self.number("weights", "supernet"),
-        ).to(self.device)
+        network = self._supernet().to(self.device)
         if self.origin is not None:
             bequeath(network, self.origin.weights)
-        if self.recipe.search.executor == "fused":
+        if self.recipe.search.executor == "fused" and self.handed.module is None:
             ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
             network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
         problem = meta_network(
@@ -295,6 +326,12 @@ class Parts:
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
         )
+
+    def _supernet(self) -> Network:
+        if self.handed.module is not None:
+            return own_supernet(self.space, self.handed.module, self.data.shape)
+        ops, seed = self.handed.ops or OPS, self.number("weights", "supernet")
+        return supernet(self.space, self.data.shape, self.data.outputs, ops=ops, seed=seed)
 
     def probe(self, controller: GradientController) -> tuple[Tensor, dict[str, Tensor]]:
         """A few examples and some mixing weights, to try a supernet with."""
@@ -337,17 +374,11 @@ class Parts:
         """
 
         def build(architecture: Any) -> nn.Module:
-            network = derived(
-                self.space,
-                architecture,
-                self.data.shape,
-                self.data.outputs,
-                ops=self.handed.ops or OPS,
-                phase="scratch" if weights is None else "search",  # the supernet's weights know batch statistics
-                seed=self.number("weights", "objective"),
-            )
+            phase: Phase = "scratch" if weights is None else "search"  # the supernet's weights know batch statistics
+            network = self._derived(architecture, self.space, phase=phase, seed=self.number("weights", "objective"))
             if weights is not None:
-                inherit(network, weights)
+                own = self.handed.module
+                inherit(network, weights if own is None else shared_weights(own, architecture, weights))
             return network.to(self.device)
 
         section = self.recipe.evaluation

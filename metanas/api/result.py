@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from metanas.api.documents import read_document, read_spaces, scale_of, table_of
+from metanas.api.own_module import build_of
 from metanas.api.parts import Handed, Loss, Metric
 from metanas.api.telling import Formats, Writing
 from metanas.api.transferring import Asked, transferred
@@ -19,7 +21,7 @@ from metanas.data.csv_file import rows_of
 from metanas.data.table import Table
 from metanas.errors import DataError, RunError
 from metanas.exporters import Source, Written, load_weights
-from metanas.network import OPS, Maker, Network, derived
+from metanas.network import OPS, Maker, Network, derived, own_derived, whole
 from metanas.run import RunFolder, summarise
 from metanas.space import Architecture, Space
 
@@ -62,12 +64,13 @@ class Result:
     transfer, is one of the same architecture that began with nothing. `run` is the folder, absolute. `network` is an
     nn.Module in evaluation mode that takes images normalised as in `mean` and `std`, (batch, channels, height, width),
     or rows as `table.encode` gives them, (batch, features), to (batch, classes); in a regression to (batch, 1), in
-    units of `scale`, the mean and deviation of the targets.
+    units of `scale`, the mean and deviation of the targets. Where a module of the user's own was searched it is that
+    module, decided: plain torch.
     """
 
     found: Trained
     random: tuple[Trained, ...]
-    network: Network
+    network: nn.Module
     run: Path
     space: Space
     classes: tuple[str, ...]
@@ -223,13 +226,21 @@ class Result:
 
 
 def make_result(
-    folder: RunFolder, data: Mapping[str, Any], document: Mapping[str, Any], ops: Mapping[str, Maker] = OPS
+    folder: RunFolder,
+    data: Mapping[str, Any],
+    document: Mapping[str, Any],
+    ops: Mapping[str, Maker] = OPS,
+    module: nn.Module | None = None,
 ) -> Result:
     """A Result from the documents and weights of a finished run."""
     facts = document["data"]
     found = Trained.of(data)
     _, space = read_spaces(folder, document)
-    network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]) or 1, ops=ops)
+    network: nn.Module
+    if module is not None:
+        network = own_derived(space, module, found.architecture, tuple(facts["shape"])).module
+    else:
+        network = derived(space, found.architecture, tuple(facts["shape"]), len(facts["classes"]) or 1, ops=ops)
     load_weights(network, folder.file("network.safetensors"))
     return Result(
         found=found,
@@ -252,8 +263,8 @@ def make_result(
     )
 
 
-def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Result:
-    """The result of a run. RunError where there is none yet, or where it needs the user's own operations."""
+def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None, module: nn.Module | None = None) -> Result:
+    """The result of a run. RunError where there is none yet, or where it needs the user's own operations or module."""
     data = folder.read_result()
     if data is None:
         status = summarise(folder.path).status
@@ -263,8 +274,15 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None) -> Resu
         raise RunError(
             f"{folder.path} was made with your own ops; hand them over again: metanas.load_run(...).result(ops=...)"
         )
+    known = document["handed"].get("module")
+    if known is not None and (module is None or build_of(module) != known):
+        other = "" if module is None else f", which was built in another way than this {type(module).__qualname__}"
+        raise RunError(
+            f"{folder.path} was made with your own module{other}; hand it over again: "
+            "metanas.load_run(...).result(module=...)"
+        )
     try:
-        return make_result(folder, data, document, ops or OPS)
+        return make_result(folder, data, document, ops or OPS, module if known else None)
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 
@@ -282,4 +300,5 @@ def write_network(result: Result, folder: str | Path, formats: Formats, how: Wri
         result.scale,
         result.space,
     )
-    return how.write(result.network, source, result.run, Path(folder), formats)
+    network = result.network if isinstance(result.network, Network) else whole(result.network, result.shape)
+    return how.write(network, source, result.run, Path(folder), formats)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from metanas.api.by_value import KIND as BY_VALUE
 from metanas.api.by_value import ValueResult, value_result_of
 from metanas.api.few_shot import FewShotResult, few_shot_result_of
@@ -51,8 +53,10 @@ class Run:
         """Everything that happened so far."""
         return read_events(self.folder.events).events
 
-    def result(self, ops: Mapping[str, Maker] | None = None) -> Result | TuneResult | FewShotResult | ValueResult:
-        """The result; `ops` as it was given to `search`. Raises RunError while there is none."""
+    def result(
+        self, ops: Mapping[str, Maker] | None = None, module: nn.Module | None = None
+    ) -> Result | TuneResult | FewShotResult | ValueResult:
+        """The result; `ops`, or a module in place of the space, as given to `search`. RunError while there is none."""
         kind = self.folder.read_recipe().get("kind")
         if kind == "fewshot":
             return few_shot_result_of(self.folder)
@@ -60,7 +64,7 @@ class Run:
             return tune_result_of(self.folder)
         if kind == BY_VALUE:
             return value_result_of(self.folder)
-        return result_of(self.folder, ops)
+        return result_of(self.folder, ops, module)
 
     def resume(self, **handed: Any) -> Result | TuneResult | FewShotResult | ValueResult:
         """Goes on from the last checkpoint; arguments as in `metanas.resume`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from metanas.api.documents import read_document
 from metanas.api.origin import HOWS, Origin, without_head
@@ -35,7 +36,7 @@ class Found(Protocol):
     @property
     def architecture(self) -> Architecture: ...
     @property
-    def network(self) -> Network | None: ...
+    def network(self) -> nn.Module | None: ...
     @property
     def run(self) -> Path: ...
     @property
@@ -114,6 +115,11 @@ def prepare(found: Found, recipe: Recipe, data: Any, asked: Asked, handed: Hande
     """
     if found.network is None:
         raise RunError(f"the result of {found.run} has no network, so there is nothing to be carried; load it again")
+    if not isinstance(found.network, Network):
+        raise RunError(
+            f"{type(found.network).__name__} is a module of your own, whose head metanas does not know; put a new one "
+            "into it, and train or search that"
+        )
     if recipe.evaluation.space:
         raise RecipeError(["evaluation.space: a transfer keeps the space of its network; leave it out"])
     check_names(recipe)

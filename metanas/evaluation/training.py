@@ -24,7 +24,7 @@ from metanas.bilevel import torch_step
 from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, steps
 from metanas.data.seeds import seeded
 from metanas.errors import CheckpointError, DivergedError
-from metanas.network import Network, Precision, WithAuxiliary, computed_in, drop_path
+from metanas.network import Network, Precision, WithAuxiliary, computed_in, drop_path, steady
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture
 
@@ -200,7 +200,8 @@ class ScratchTraining:
                 group["lr"] = self.settings.rate(k, self.per_epoch) * group["share"]
             statistics = torch._foreach_clone(self.statistics) if self.statistics else []
             self.noise.manual_seed(seeded(self.seed, "drop path", k).initial_seed())
-            outputs = computed_in(self.settings.precision, self.network, inputs)
+            with steady(self.plain, seeded(self.seed, "own draws", k).initial_seed()):
+                outputs = computed_in(self.settings.precision, self.network, inputs)
             if isinstance(self.network, WithAuxiliary):
                 outputs, beside = outputs
                 loss = self.task.loss(outputs, targets) + self.settings.auxiliary * self.task.loss(beside, targets)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from metanas.errors import ExportError
 from metanas.exporters.blocks import Part, part
 from metanas.exporters.code import identifier
-from metanas.network import Network, module_name
+from metanas.network import Held, Network, module_name
 from metanas.space import Apply, Combine, Loop, Op, Program, Size, Step, sources_of
 from metanas.space.program import every_step
 
@@ -97,8 +97,11 @@ def parts(network: Network) -> dict[str, Part]:
 def weight_names(network: Network) -> dict[str, str]:
     """Name in `network.state_dict()` -> name in the weights file and in the Python module.
 
-    An operation of the user's own keeps the names it has inside itself.
+    An operation of the user's own keeps the names it has inside itself, and a module that is the whole network has its
+    own alone.
     """
+    if isinstance(network, Held):
+        return {name: name.partition(".")[2] for name in network.state_dict()}
     return dict(_weight_names(network))
 
 

@@ -8,8 +8,15 @@ from metanas.network.frozen import frozen as frozen
 from metanas.network.frozen import shadow as shadow
 from metanas.network.fused import FusedNetwork as FusedNetwork
 from metanas.network.fused import fused as fused
+from metanas.network.held import Held as Held
+from metanas.network.held import own_derived as own_derived
+from metanas.network.held import own_supernet as own_supernet
+from metanas.network.held import shared_weights as shared_weights
+from metanas.network.held import steady as steady
+from metanas.network.held import whole as whole
 from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit
+from metanas.network.marks import choose as choose
 from metanas.network.mixing import Mix as Mix
 from metanas.network.mixing import Taken as Taken
 from metanas.network.mixing import Weight as Weight
@@ -27,5 +34,8 @@ from metanas.network.norms import pooled as pooled
 from metanas.network.norms import settled as settled
 from metanas.network.ops import OPS as OPS
 from metanas.network.ops import Maker as Maker
+from metanas.network.own_check import check_mixture as check_mixture
+from metanas.network.own_check import check_options as check_options
 from metanas.network.precision import Precision as Precision
 from metanas.network.precision import computed_in as computed_in
+from metanas.network.sketch import space_of as space_of

@@ -95,7 +95,7 @@ def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozen
     """
     weight = mix.get(step.choice) if step.choice else None
     if isinstance(weight, Taken):
-        return _straight_through(weight, values[step.sources[weight.candidate]])
+        return straight_through(weight, values[step.sources[weight.candidate]])
     if isinstance(weight, Tensor):
         return _mixture(step, values, weight, zeros)
     xs = [values[s] for s in taken_sources(step, mix) if s in values]
@@ -107,7 +107,8 @@ def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozen
     return total / len(xs) if step.how == "mean" else total
 
 
-def _straight_through(weight: Taken, x: Tensor) -> Tensor:
+def straight_through(weight: Taken, x: Tensor) -> Tensor:
+    """The taken candidate's `x`, through which the gradient reaches every weight (see `Taken`)."""
     w = weight.weights
     return w[weight.candidate] * x + (w.sum() - w[weight.candidate])
 

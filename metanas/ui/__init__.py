@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metanas.ui.choose import can_draw, view_for, watch
     from metanas.ui.follow import Follower, read
     from metanas.ui.live import LiveView
+    from metanas.ui.pick import can_draw, view_for, watch
     from metanas.ui.plain import PlainView
     from metanas.ui.report import runs_table, show
     from metanas.ui.state import RunState, fold
@@ -40,14 +40,14 @@ _HOMES = {
     "LiveView": "live",
     "PlainView": "plain",
     "RunState": "state",
-    "can_draw": "choose",
+    "can_draw": "pick",
     "fold": "state",
     "inert": "text",
     "read": "follow",
     "runs_table": "report",
     "show": "report",
-    "view_for": "choose",
-    "watch": "choose",
+    "view_for": "pick",
+    "watch": "pick",
 }
 
 

@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from metanas.ui import live
-from metanas.ui.choose import can_draw, view_for, watch
+from metanas.ui.pick import can_draw, view_for, watch
 from metanas.ui.live import LiveView
 from metanas.ui.plain import PlainView
 
@@ -105,7 +105,7 @@ def test_which_view_suits_which_stream(tmp_path: Path) -> None:
 
 
 def test_the_live_view_is_chosen_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metanas.ui.choose.can_draw", lambda stream: True)
+    monkeypatch.setattr("metanas.ui.pick.can_draw", lambda stream: True)
     assert isinstance(view_for(tmp_path, io.StringIO()), LiveView)
 
 
