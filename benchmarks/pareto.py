@@ -32,7 +32,6 @@ from metanas.controllers import (
     Predictor,
     RandomSearch,
     RegularisedEvolution,
-    Scalarised,
     ValueController,
     hypervolume,
 )

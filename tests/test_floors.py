@@ -43,7 +43,7 @@ OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "controllers": {"torch", "numpy", "networkx"},
     "loop": {"torch", "numpy", "networkx"},
     "modes": {"torch", "numpy"},
-    "evaluation": {"torch", "numpy"},
+    "evaluation": {"torch", "numpy", "nats_bench"},
     "samplers": {"numpy", "optuna"},
     "data": {"torch", "numpy", "sklearn", "PIL"},
     "exporters": {"torch", "numpy", "safetensors", "onnx", "onnxruntime"},

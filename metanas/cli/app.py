@@ -77,7 +77,7 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="darts, drnas, fair_darts, gdas, ...; by values: random, evolution, local_search, predictor, optuna, ...",
+            help="drnas, darts, gdas, ...; by values: random, evolution, predictor, ... (docs/catalogue.md has all).",
             show_default=False,
         ),
     ] = None,

@@ -12,8 +12,8 @@ from metanas.controllers.derivation import strongest as strongest
 from metanas.controllers.drnas import DrNas as DrNas
 from metanas.controllers.drnas import dirichlet as dirichlet
 from metanas.controllers.evolution import RegularisedEvolution as RegularisedEvolution
-from metanas.controllers.front import hypervolume as hypervolume
 from metanas.controllers.fair_darts import FairDarts as FairDarts
+from metanas.controllers.front import hypervolume as hypervolume
 from metanas.controllers.gdas import Gdas as Gdas
 from metanas.controllers.gumbel import GumbelSoftmax as GumbelSoftmax
 from metanas.controllers.local_search import LocalSearch as LocalSearch

@@ -75,6 +75,22 @@ class ArchitectureTable:
             raise DataError(f"{path}: column {wrong[0]!r} holds something that is no number")
         return cls(places, columns, frozenset(test))
 
+    def write(self, path: str | Path, *, key: str = "arch") -> None:
+        """As a CSV file that `read` reads, in gzip where the name ends in .gz.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        path = Path(path)
+        try:
+            with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else open(path, "w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow([key, *self.columns])
+                for name, place in self.places.items():
+                    writer.writerow([name, *(repr(float(numbers[place])) for numbers in self.columns.values())])
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from None
+
     def __len__(self) -> int:
         return len(self.places)
 

@@ -157,7 +157,7 @@ class ElasticConv(nn.Module):
         out = channels if self.depthwise else width or self.weight.shape[0]
         weight = self.weight[:out] if self.depthwise else self.weight[:out, :channels]
         groups = channels if self.depthwise else 1
-        y = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation, groups)
+        y: Tensor = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation, groups)
         mean = None if self.mean is None else self.mean[:out]
         variance = None if self.variance is None else self.variance[:out]
         now = self.training or mean is None
