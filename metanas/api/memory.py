@@ -11,13 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metanas.errors import OutOfMemoryError
-from metanas.network import FusedNetwork, Network
+from metanas.errors import OutOfMemoryError, SpaceError
+from metanas.network import FusedNetwork, Maker, Network
+from metanas.network.extent import Extent, extent, operations_of
 from metanas.network.memory import kept_bytes
+from metanas.space import Space
 from metanas.ui.units import size
 
 COPIES = 4
 """Of the weights: themselves, their gradients, the momentum, and one in passing."""
+MANY = 20_000
+"""Operations of a supernet from which on its extent is told before it is built."""
+OPERATION_BYTES = 8_000
+"""What the objects of one operation take on the host, whatever its weights."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,30 @@ def free_bytes(device: torch.device) -> float | None:
         if "MemAvailable" in rows:
             return 1024.0 * int(rows["MemAvailable"].split()[0])
     return None
+
+
+def check_extent(
+    space: Space, shape: tuple[int, ...], outputs: int, ops: Mapping[str, Maker], device: torch.device
+) -> Extent | None:
+    """The extent of a large supernet, before anything of it is built; None for one of ordinary size.
+
+    Raises:
+        SpaceError: its weights are more than the device has free, or its modules more than the host has.
+    """
+    if operations_of(space) <= MANY:
+        return None
+    found = extent(space, shape, outputs, ops=ops)
+    for needed, place in (
+        (COPIES * 4.0 * found.parameters, device),
+        (float(OPERATION_BYTES * found.operations), torch.device("cpu")),
+    ):
+        free = free_bytes(place)
+        if free is not None and needed > free:
+            raise SpaceError(
+                f"space {space.name!r} has {found}: a supernet of it needs {size(needed)} before the first example, "
+                f"and {size(free)} are free on {place}; take a controller by values: random, evolution"
+            )
+    return found
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metanas.api.executor import fused_if_equal
+from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
@@ -186,6 +187,7 @@ class Parts:
         rows = len(self.data.shape) == 1
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
+                check_extent(self.space, self.data.shape, outputs, ops, self.device)
                 self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
             head = self._auxiliary_node()
             if not isinstance(controller, GradientController) or self.final_space is not self.space or head:

@@ -82,7 +82,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.program, self.phase = program, phase
-        self.shapes = _infer(program, shapes, phase, ops, {})
+        self.shapes = infer_shapes(program, shapes, phase, ops)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators, too
             for name, module in _make(program, self.shapes, phase, ops, seed):
@@ -171,6 +171,15 @@ def _last_read(program: Program) -> list[tuple[str, ...]]:
     return [tuple(row) for row in rows]
 
 
+def infer_shapes(program: Program, shapes: Sequence[Shape], phase: Phase, ops: Mapping[str, Maker]) -> dict[str, Shape]:
+    """The shape of every value, without the batch, found on the meta device before any memory is taken.
+
+    Raises:
+        ShapeError, SpaceError: as `Network` says.
+    """
+    return _infer(program, shapes, phase, ops, {})
+
+
 def _infer(
     program: Program,
     shapes: Sequence[Shape],
@@ -178,10 +187,7 @@ def _infer(
     ops: Mapping[str, Maker],
     known: dict[tuple[Op, Shape], Shape],
 ) -> dict[str, Shape]:
-    """The shape of every value, without the batch, found on the meta device before any memory is taken.
-
-    `known`: what operations have given so far; cells repeat.
-    """
+    """`known`: what operations have given so far; cells repeat."""
     if len(shapes) != len(program.inputs):
         raise ShapeError(f"the network has the inputs {', '.join(program.inputs)}, got {len(shapes)} shapes")
     found = dict(zip(program.inputs, map(tuple, shapes), strict=True))

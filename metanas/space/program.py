@@ -114,15 +114,13 @@ def _read_when(program: Program, choices: Mapping[str, Choice]) -> dict[str, set
     """
     read: dict[str, set[Condition]] = {program.output: {None}}
     at: dict[str, set[Condition]] = {}  # when a choice is met
+    met: dict[str, int] = {}  # the how many-th it is
     for step in reversed(program.steps):
         when = read.setdefault(step.out, {None})
-        left = list(at)  # in the order met, never in that of a set of strings: it differs between processes
-        while name := next((n for n in left if {(n, label) for label in choices[n].options} <= when), None):
-            left.remove(name)  # once each: a choice may stand under itself
-            when -= {(name, label) for label in choices[name].candidates}
-            when |= at[name]
+        _reduce(when, at, met, choices)
         one = choices[step.choice] if isinstance(step, Combine) and step.choice else None
         if one is not None and one.take == 1:
+            met.setdefault(one.name, len(met))
             at.setdefault(one.name, set()).update(when)
             for label, source in zip(one.candidates, sources_of(step), strict=True):
                 read.setdefault(source, set()).add((one.name, label))
@@ -130,6 +128,24 @@ def _read_when(program: Program, choices: Mapping[str, Choice]) -> dict[str, set
             for source in sources_of(step):
                 read.setdefault(source, set()).update(when)
     return read
+
+
+def _reduce(
+    when: set[Condition], at: Mapping[str, set[Condition]], met: Mapping[str, int], choices: Mapping[str, Choice]
+) -> None:
+    """What holds whatever a choice takes, holds whenever that choice is met; where one of the conditions always holds,
+    the others say nothing. Changes `when`."""
+    done: set[str] = set()  # once each: a choice may stand under itself
+    while None not in when:
+        named = {condition[0] for condition in when if condition is not None} - done
+        whole = [name for name in named if name in met and {(name, label) for label in choices[name].options} <= when]
+        if not whole:
+            return
+        name = min(whole, key=met.__getitem__)  # in the order met, never in that of a set: it differs between processes
+        done.add(name)
+        when -= {(name, label) for label in choices[name].candidates}
+        when |= at[name]
+    when &= ALWAYS
 
 
 def _refuse_twins(program: Program) -> None:
@@ -211,13 +227,13 @@ class _Compiler:
         joined = path if node.body is None else f"{path}.in"
         choice = None if node.choice is None else self.note(node.choice, condition, joined)
         ins: list[str] = []
-        before: list[str] = []
+        before: Counter[str] = Counter()
         for k, edge in enumerate(node.edges):
             when = condition if node.choice is None else (node.choice.name, node.choice.candidates[k])
             alone = len(node.edges) == 1 and node.body is None and choice is None and node.combine != "split"
-            twin = f"_{before.count(edge.source) + 1}" if edge.source in before else ""
+            twin = f"_{before[edge.source] + 1}" if edge.source in before else ""
             where = path if alone else f"{path}.from_{edge.source}{twin}"
-            before.append(edge.source)
+            before[edge.source] += 1
             ins.append(self.content(edge.content, at[edge.source], where, when, steps))
         if node.combine == "each":
             return self.several(node, ins, path, condition, steps)

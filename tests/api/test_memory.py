@@ -11,9 +11,10 @@ import torch
 import metanas.api
 from metanas.api import memory
 from metanas.api.memory import Need, free_bytes, named
-from metanas.errors import OutOfMemoryError, RecipeError
-from metanas.network import FusedNetwork
+from metanas.errors import OutOfMemoryError, RecipeError, SpaceError
+from metanas.network import OPS, FusedNetwork, network
 from metanas.run import read_events
+from metanas.space import NEEDED, Edge, Graph, Node, Space, one_of, op
 
 Quick = Callable[..., metanas.api.Result]
 
@@ -104,3 +105,42 @@ def test_forgetting_takes_the_fused_executor(quick: Quick) -> None:
     assert quick(settings={"search.checkpoint": True}).found == quick().found
     with pytest.raises(RecipeError, match=r"search\.checkpoint: only the fused executor does that"):
         quick(settings={"search.checkpoint": True, "search.executor": "plain"})
+
+
+def test_a_huge_space_is_measured_before_it_is_built(runs: Any, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 25. Modules are made for each kind of operation, not for each edge."""
+    ops = {"none": op("none"), "conv": op("conv", width=64, kernel=3, norm="batch")}
+    nodes = [Node("0", (Edge("image", op("conv", width=64)),))]
+    nodes += [Node(str(i), tuple(Edge(str(j), one_of(f"{i}<-{j}", ops)) for j in range(i))) for i in range(1, 40)]
+    nodes.append(Node("head", (Edge("39", op("classifier", width=NEEDED)),)))
+    space = Space(Graph(("image",), tuple(nodes), "head"), "dense")
+    made: list[str] = []
+    monkeypatch.setattr(memory, "MANY", 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1e8)
+    monkeypatch.setattr("metanas.network.network.make", noted(made, network.make))
+    monkeypatch.setattr("metanas.network.extent.make", noted(made, network.make))
+    with pytest.raises(SpaceError, match=LARGE):
+        metanas.search(space, images, run="huge")
+    assert len(made) < 15 and not runs.exists()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)  # nobody tells
+    found = memory.check_extent(space, (1, 8, 8), 2, OPS, torch.device("cpu"))
+    assert found is not None and (found.choices, found.operations) == (780, 2 * 780 + 2)
+    assert found.parameters == 128 + 780 * (64 * 64 * 9 + 128) + 65 * 2 == parameters(space)
+    small = metanas.load_space("nasbench201", channels=2, cells=1)
+    assert memory.check_extent(small, (1, 8, 8), 2, OPS, torch.device("cpu")) is None
+
+
+LARGE = (
+    r"space 'dense' has 780 choices, 1,562 operations and 28,854,018 parameters: a supernet of it needs 462 MB before "
+    r"the first example, and 100 MB are free on cpu; take a controller by values: random, evolution$"
+)
+
+
+def noted(made: list[str], make: Any) -> Any:
+    return lambda op, *rest: made.append(op.kind) or make(op, *rest)
+
+
+def parameters(space: Space) -> int:
+    """Of the supernet, built without memory."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in network.supernet(space, (1, 8, 8), 2).parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,3 +143,15 @@ def test_any_json_is_a_space_or_one_line(graph, limits):
         assert "\n" not in str(error)
     with pytest.raises(SpaceError):
         space_from_json({"graph": graph})
+
+
+def test_a_dense_graph_of_thousands_of_edges_is_a_space():
+    """Each node reads all before it: what is done for each pair of edges would take hours."""
+    ops = {"none": op("none"), "conv": op("conv", width=4)}
+    nodes = [Node("0", (Edge("image"),))]
+    nodes += [Node(str(i), tuple(Edge(str(j), one_of(f"{i}<-{j}", ops)) for j in range(i))) for i in range(1, 90)]
+    space = Space(Graph(("image",), (*reversed(nodes[1:]), nodes[0]), "89"))
+    edges = 89 * 90 // 2
+    assert len(space.choices) == edges and space.size == 2**edges and not space.program.conditions
+    assert [n.name for n in space.graph.order] == [str(k) for k in range(90)]  # given in another order
+    assert len(space.sample(np.random.default_rng(0))) == edges
