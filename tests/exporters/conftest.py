@@ -15,7 +15,13 @@ from metanas.network import Network, derived
 from metanas.space import NEEDED, Architecture, Choice, Content, Edge, Graph, Node, Scan, Space, one_of, op
 
 CLASSES = ("cat", 'dog "big"', "it's", "鳥\u202e", '"""\nimport os')
-SHAPES = {"everything": (3, 16, 16), "recurrent": (5, 4), "darts": (3, 16, 16), "nasbench201": (3, 8, 8)}
+SHAPES = {
+    "everything": (3, 16, 16),
+    "recurrent": (5, 4),
+    "tokens": (3, 8, 8),
+    "darts": (3, 16, 16),
+    "nasbench201": (3, 8, 8),
+}
 
 
 def node(name: str, *edges: str | tuple[str, Content], **facts: object) -> Node:
@@ -95,6 +101,25 @@ def recurrent() -> Space:
     )
 
 
+def tokens() -> Space:
+    """Patches that read each other."""
+    return Space(
+        Graph(
+            ("image",),
+            (
+                node("patches", ("image", op("patches", width=6, kernel=4))),
+                node("norm", ("patches", op("token_norm"))),
+                node("attention", ("norm", op("attention", width=8, head=4))),
+                node("told", ("attention", op("elastic_linear", width=6)), "patches"),
+                node("mean", ("told", op("token_mean"))),
+                node("out", ("mean", op("elastic_linear", width=NEEDED))),
+            ),
+            "out",
+        ),
+        "tokens",
+    )
+
+
 def darts_cell(width: int, reduction: bool, reduced_before: bool) -> Graph:
     kind = "reduce" if reduction else "normal"
     norm = {"norm": "batch_cell"}
@@ -154,7 +179,7 @@ Made = tuple[Network, Source]
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Made]:
     """make(space, key or seed, phase): a network whose norms have seen data, and its source."""
-    spaces = {f.__name__: f() for f in (everything, recurrent, darts, nasbench201)}
+    spaces = {f.__name__: f() for f in (everything, recurrent, tokens, darts, nasbench201)}
 
     def made(name: str = "nasbench201", which: str | int = 0, phase: str = "scratch") -> Made:
         space = spaces[name]

@@ -54,7 +54,9 @@ KINDS = {
     "linear": "linear",
     "elastic_linear": "linear",
     "classifier": "linear",
+    "patches": "linear",
     "norm": "norm",
+    "token_norm": "norm",
     "activation": "norm",
     "none": "none",
 }
