@@ -177,6 +177,15 @@ def _attention(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(f"Attention({{0}}, {{1}}, head={module.head})", widths, block=Block("attention"))
 
 
+def _sequence(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part(use={3: "{x}.transpose(1, 2).flatten(2)", 2: "{x}", 1: "{x}.unsqueeze(2)"}[len(shape)])
+
+
+def _highway(op: Op, shape: Shape, module: nn.Module) -> Part:
+    block = Block("highway", activation=op.activation)
+    return Part(f"{block.name}({{0}}, {{1}})", (shape[0], width_of(op, shape)), block=block)
+
+
 def _pool(op: Op, shape: Shape, module: nn.Module) -> Part:
     numbers = f"{op.kernel}, {op.stride}, {(op.kernel - 1) // 2}"
     call = f"nn.MaxPool2d({numbers})" if op.kind == "max_pool" else f"nn.AvgPool2d({numbers}, count_include_pad=False)"
@@ -247,6 +256,8 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "attention": _attention,
     "token_norm": lambda op, shape, module: Part("nn.LayerNorm({0})", (shape[1],)),
     "token_mean": lambda op, shape, module: Part(use="{x}.mean(1)"),
+    "sequence": _sequence,
+    "highway": _highway,
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""

@@ -50,6 +50,8 @@ class Block:
                 return f"ConvNorm{word}"
             case "elastic_depthwise":
                 return f"DepthwiseNorm{word}"
+            case "highway":
+                return f"{word}Highway"
             case "zeros":
                 return "zeros"
         return NAMES[self.kind]
@@ -59,6 +61,7 @@ class Block:
         if self.kind in FIXED:
             return FIXED[self.kind].format(name=name).strip("\n").splitlines()
         return {
+            "highway": _highway,
             "elastic_conv": _elastic,
             "elastic_depthwise": _elastic,
             "conv": _conv,
@@ -232,6 +235,22 @@ def _elastic(block: Block, name: str, used: frozenset[str]) -> list[str]:
     parameters = parameters[1:] if depthwise else parameters
     doc = _doc(block, "depthwise convolution" if depthwise else "convolution", "batch norm", "act")
     return _head(name, doc, parameters, body, forward, buffers)
+
+
+def _highway(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    return [
+        f"class {name}(nn.Module):",
+        '    """A gate between the beginning of x and a function of it."""',
+        "",
+        "    def __init__(self, features: int, width: int) -> None:",
+        "        super().__init__()",
+        "        self.linear = nn.Linear(features, 2 * width, bias=False)",
+        "",
+        "    def forward(self, x: Tensor) -> Tensor:  # (batch, features)",
+        "        gate, new = self.linear(x).chunk(2, dim=1)",
+        "        carry = x[:, : gate.shape[1]]",
+        f"        return carry + torch.sigmoid(gate) * ({block.act('new')} - carry)",
+    ]
 
 
 NAMES = {

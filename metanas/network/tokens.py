@@ -4,12 +4,15 @@
     attention        every element of a sequence reads all of them, by several heads
     token_norm       layer norm: every element has mean 0 and variance 1 over its features
     token_mean       the mean of all elements
+    sequence         an image as the sequence of its rows
+    highway          of a recurrent cell: a gate between what was there and a function of it
 
 What has a width may be narrower than built: its first features are shared by all widths. `forward(x, width=w)` computes
 w features, `forward(x, mask=m)` all, each scaled by m (features,); the input may be as narrow as it likes.
 
 Sources: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929; Vaswani et al., NeurIPS 2017, arXiv:1706.03762; the shared
-widths are those of AutoFormer, Chen et al., ICCV 2021, arXiv:2107.00651.
+widths are those of AutoFormer, Chen et al., ICCV 2021, arXiv:2107.00651; highways, Zilly et al., ICML 2017,
+arXiv:1607.03474, as in DARTS's recurrent cell (arXiv:1806.09055).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metanas.errors import ShapeError
-from metanas.network.blocks import Phase
+from metanas.network.blocks import Phase, activation
 from metanas.space import Op
 
 EPS = 1e-5
@@ -98,6 +101,33 @@ class TokenMean(nn.Module):
         return x.mean(1)
 
 
+class Rows(nn.Module):
+    """(batch, channels, height, width) -> (batch, height, channels * width); a sequence stays, and a row (batch,
+    features) is one of single numbers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 4:
+            return x.transpose(1, 2).flatten(2)
+        return x if x.dim() == 3 else x.unsqueeze(2)
+
+
+class Highway(nn.Module):
+    """carry + sigmoid(gate) * (active(new) - carry), where gate and new are linear in x, and carry is the beginning of
+    x, as wide as the output: (batch, features) -> (batch, width).
+    """
+
+    def __init__(self, features: int, width: int, active: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.active = nn.Linear(features, 2 * width, bias=False), active
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, new = self.linear(x).chunk(2, dim=1)
+        carry = x[:, : gate.shape[1]]
+        found: Tensor = carry + torch.sigmoid(gate) * (self.active(new) - carry)
+        return found
+
+
 def patches(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     """The patches of `kernel` x `kernel` pixels."""
     if len(shape) != 3:
@@ -132,6 +162,16 @@ def token_mean(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     return TokenMean()
 
 
+def highway(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
+    """A highway whose carry is the first features of what comes in."""
+    if len(shape) != 1:
+        raise ShapeError("it takes rows (features,)")
+    width = _features(op, shape[0])
+    if width > shape[0]:
+        raise ShapeError(f"the first {width} features are carried, and there are {shape[0]}")
+    return Highway(shape[0], width, activation(op.activation))
+
+
 def _sequence(shape: tuple[int, ...]) -> None:
     if len(shape) != 2:
         raise ShapeError("it takes sequences (time, features)")
@@ -146,5 +186,7 @@ TOKEN_OPS: Mapping[str, Callable[[Op, tuple[int, ...], Phase], nn.Module]] = {
     "attention": attention,
     "token_norm": token_norm,
     "token_mean": token_mean,
+    "sequence": lambda op, shape, phase: Rows(),
+    "highway": highway,
 }
 """Kind of operation -> maker."""

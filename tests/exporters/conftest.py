@@ -81,7 +81,8 @@ def recurrent() -> Space:
     body = Graph(
         ("h", "x"),
         (
-            node("hh", ("h", op("linear", width=6))),
+            node("gated", ("h", op("highway", width=6, activation="relu"))),
+            node("hh", ("gated", op("linear", width=6))),
             node("xh", ("x", op("linear", width=6))),
             node("new", "hh", "xh", body=op("activation", activation="tanh")),
         ),

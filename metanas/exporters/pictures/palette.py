@@ -55,6 +55,7 @@ KINDS = {
     "elastic_linear": "linear",
     "classifier": "linear",
     "patches": "linear",
+    "highway": "linear",
     "norm": "norm",
     "token_norm": "norm",
     "activation": "norm",
