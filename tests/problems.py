@@ -95,6 +95,19 @@ def mobile_size(stages: int, depth: int) -> int:
     return (3 * sum((3 * 3 * 2) ** blocks for blocks in range(2, depth + 1))) ** stages
 
 
+def vit(width: int = 8, depth: int = 2) -> Space:
+    return shipped("vit").space(width, depth, heads=2, head=3, patch=4)
+
+
+def vit_size(depth: int, heads: int) -> int:
+    """Three widths; as many heads and three hidden widths for each of the blocks that there are."""
+    return 3 * sum((heads * 3) ** blocks for blocks in range(1, depth + 1))
+
+
+def sequence(width: int = 4, nodes: int = 3) -> Space:
+    return shipped("sequence").space(width, nodes)
+
+
 # Sizes, cells of cells, sequences
 
 
@@ -218,6 +231,8 @@ KNOWN = (
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
     Known("nasbench_macro", nasbench_macro, 3**8),
     Known("mobile", mobile, mobile_size(1, 3)),
+    Known("vit", vit, vit_size(2, 2)),
+    Known("sequence", sequence, math.factorial(3) * 4**3, (5, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
     Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),

@@ -20,6 +20,7 @@ from metanas.errors import ExportError, nearest
 from metanas.exporters.templates import Block
 from metanas.network.blocks import Phase, SqueezeExcite, activation
 from metanas.network.ops import OPS, Shape, width_of
+from metanas.network.tokens import Attention, Patches
 from metanas.space import Op
 
 
@@ -162,6 +163,29 @@ def _squeeze_excite(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(f"{block.name}({{0}}, {{1}})", (shape[0], module.down.out_features), block=block)
 
 
+def _patches(op: Op, shape: Shape, module: nn.Module) -> Part:
+    assert isinstance(module, Patches)
+    count, width = module.position.shape
+    call = f"Patches({{0}}, {{1}}, patch={op.kernel}, count={count})"
+    names = (("weight", "conv.weight"), ("bias", "conv.bias"), ("", ""))
+    return Part(call, (shape[0], width), block=Block("patches"), names=names)
+
+
+def _attention(op: Op, shape: Shape, module: nn.Module) -> Part:
+    assert isinstance(module, Attention)
+    widths = (shape[1], module.query.out_features)
+    return Part(f"Attention({{0}}, {{1}}, head={module.head})", widths, block=Block("attention"))
+
+
+def _sequence(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part(use={3: "{x}.transpose(1, 2).flatten(2)", 2: "{x}", 1: "{x}.unsqueeze(2)"}[len(shape)])
+
+
+def _highway(op: Op, shape: Shape, module: nn.Module) -> Part:
+    block = Block("highway", activation=op.activation)
+    return Part(f"{block.name}({{0}}, {{1}})", (shape[0], width_of(op, shape)), block=block)
+
+
 def _pool(op: Op, shape: Shape, module: nn.Module) -> Part:
     numbers = f"{op.kernel}, {op.stride}, {(op.kernel - 1) // 2}"
     call = f"nn.MaxPool2d({numbers})" if op.kind == "max_pool" else f"nn.AvgPool2d({numbers}, count_include_pad=False)"
@@ -180,7 +204,7 @@ def _linear(op: Op, shape: Shape, module: nn.Module) -> Part:
 
 
 def _elastic_linear(op: Op, shape: Shape, module: nn.Module) -> Part:
-    return Part("nn.Linear({0}, {1})", (shape[0], width_of(op, shape)))
+    return Part("nn.Linear({0}, {1})", (shape[-1], op.width if isinstance(op.width, int) else shape[-1]))
 
 
 def _norm(op: Op, shape: Shape, module: nn.Module) -> Part:
@@ -228,6 +252,12 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "linear": _linear,
     "activation": lambda op, shape, module: Part(f"nn.{type(module).__name__}()"),
     "flatten": lambda op, shape, module: Part(use="{x}.flatten(1)"),
+    "patches": _patches,
+    "attention": _attention,
+    "token_norm": lambda op, shape, module: Part("nn.LayerNorm({0})", (shape[1],)),
+    "token_mean": lambda op, shape, module: Part(use="{x}.mean(1)"),
+    "sequence": _sequence,
+    "highway": _highway,
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""

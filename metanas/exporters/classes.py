@@ -210,9 +210,12 @@ def _doc(
 ) -> str:  # fmt: skip
     out = [network.shapes[g.output] for g in same]
     uses = "once" if len(same) == 1 else f"{len(same)} times"
-    given = _word(tuple(o[0] for o in out), numbers)
+    sequences = all(len(o) == 2 for o in out)
+    given = _word(tuple(o[-1] if sequences else o[0] for o in out), numbers)
     takes = [_word(row, numbers) for row in channels]
     kept = len(distinct) == 1 and all(network.shapes[v] == o for v, o in zip(distinct[0], out, strict=True))
+    if kept and sequences:
+        return f"A cell, used {uses}; it keeps the shape: (batch, time, {given})."
     if kept:
         size = ", height, width" if len(out[0]) == 3 else ""
         return f"A cell, used {uses}; it keeps the shape: (batch, {given}{size})."

@@ -50,6 +50,8 @@ class Block:
                 return f"ConvNorm{word}"
             case "elastic_depthwise":
                 return f"DepthwiseNorm{word}"
+            case "highway":
+                return f"{word}Highway"
             case "zeros":
                 return "zeros"
         return NAMES[self.kind]
@@ -59,6 +61,7 @@ class Block:
         if self.kind in FIXED:
             return FIXED[self.kind].format(name=name).strip("\n").splitlines()
         return {
+            "highway": _highway,
             "elastic_conv": _elastic,
             "elastic_depthwise": _elastic,
             "conv": _conv,
@@ -234,12 +237,30 @@ def _elastic(block: Block, name: str, used: frozenset[str]) -> list[str]:
     return _head(name, doc, parameters, body, forward, buffers)
 
 
+def _highway(block: Block, name: str, used: frozenset[str]) -> list[str]:
+    return [
+        f"class {name}(nn.Module):",
+        '    """A gate between the beginning of x and a function of it."""',
+        "",
+        "    def __init__(self, features: int, width: int) -> None:",
+        "        super().__init__()",
+        "        self.linear = nn.Linear(features, 2 * width, bias=False)",
+        "",
+        "    def forward(self, x: Tensor) -> Tensor:  # (batch, features)",
+        "        gate, new = self.linear(x).chunk(2, dim=1)",
+        "        carry = x[:, : gate.shape[1]]",
+        f"        return carry + torch.sigmoid(gate) * ({block.act('new')} - carry)",
+    ]
+
+
 NAMES = {
     "residual": "Residual",
     "reduce": "FactorizedReduce",
     "classifier": "Classifier",
     "scan": "Scan",
     "squeeze_excite": "SqueezeExcite",
+    "patches": "Patches",
+    "attention": "Attention",
 }
 """Blocks that are called alike whatever norm and activation they have."""
 
@@ -262,6 +283,40 @@ class {name}(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width)
         scale = self.up(F.relu(self.down(x.mean((2, 3)))))
         return x * torch.sigmoid(scale)[:, :, None, None]
+''',
+    "patches": '''
+class {name}(nn.Module):
+    """A linear map of every patch of an image, and where it stands."""
+
+    def __init__(self, channels: int, width: int, patch: int, count: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, patch, stride=patch)
+        self.position = nn.Parameter(torch.empty(count, width))
+        nn.init.normal_(self.position, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width)
+        x = self.conv(x).flatten(2).transpose(1, 2)  # (batch, patches, width)
+        return x + self.position
+''',
+    "attention": '''
+class {name}(nn.Module):
+    """Every element of a sequence reads all of them, by several heads."""
+
+    def __init__(self, features: int, width: int, head: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(features, width)
+        self.key = nn.Linear(features, width)
+        self.value = nn.Linear(features, width)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
+        query, key, value = (
+            linear(x).unflatten(2, (-1, self.head)).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        scores = query @ key.transpose(2, 3) / self.head**0.5
+        weights = torch.softmax(scores, dim=3)  # (batch, heads, time, time)
+        return (weights @ value).transpose(1, 2).flatten(2)
 ''',
     "scan": '''
 class {name}(nn.Module):

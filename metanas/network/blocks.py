@@ -157,12 +157,12 @@ class ElasticConv(nn.Module):
         out = channels if self.depthwise else width or self.weight.shape[0]
         weight = self.weight[:out] if self.depthwise else self.weight[:out, :channels]
         groups = channels if self.depthwise else 1
-        y: Tensor = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation, groups)
+        z = F.conv2d(x, weight, None, op.stride, op.dilation * (op.kernel - 1) // 2, op.dilation, groups)
         mean = None if self.mean is None else self.mean[:out]
         variance = None if self.variance is None else self.variance[:out]
         now = self.training or mean is None
-        y = F.batch_norm(y, mean, variance, self.scale[:out], self.shift[:out], now)
-        y = self.active(y)
+        z = F.batch_norm(z, mean, variance, self.scale[:out], self.shift[:out], now)
+        y: Tensor = self.active(z)
         return y if mask is None else y * mask.view(1, -1, 1, 1)
 
 

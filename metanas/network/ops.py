@@ -27,6 +27,7 @@ from metanas.network.blocks import (
     activation,
     norm,
 )
+from metanas.network.tokens import TOKEN_OPS
 from metanas.space import Op
 
 Shape: TypeAlias = tuple[int, ...]
@@ -104,10 +105,10 @@ def linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
 
 
 def elastic_linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
-    """A linear map of rows (features,) whose width may be chosen."""
-    if len(shape) != 1:
-        raise ShapeError("it takes rows (features,): flatten or pool before it")
-    return ElasticLinear(shape[0], width_of(op, shape))
+    """A linear map of rows (features,) or sequences (time, features) whose width may be chosen."""
+    if len(shape) not in (1, 2):
+        raise ShapeError("it takes rows (features,) or sequences (time, features): flatten or pool before it")
+    return ElasticLinear(shape[-1], op.width if isinstance(op.width, int) else shape[-1])
 
 
 def elastic_depthwise(op: Op, shape: Shape, phase: Phase) -> nn.Module:
@@ -139,6 +140,7 @@ class Last(nn.Module):
 
 
 OPS: Mapping[str, Maker] = {
+    **TOKEN_OPS,
     "none": lambda op, shape, phase: Zero(op.width if isinstance(op.width, int) else None, op.stride),
     "skip": skip,
     "conv": conv,

@@ -15,7 +15,13 @@ from metanas.network import Network, derived
 from metanas.space import NEEDED, Architecture, Choice, Content, Edge, Graph, Node, Scan, Space, one_of, op
 
 CLASSES = ("cat", 'dog "big"', "it's", "鳥\u202e", '"""\nimport os')
-SHAPES = {"everything": (3, 16, 16), "recurrent": (5, 4), "darts": (3, 16, 16), "nasbench201": (3, 8, 8)}
+SHAPES = {
+    "everything": (3, 16, 16),
+    "recurrent": (5, 4),
+    "tokens": (3, 8, 8),
+    "darts": (3, 16, 16),
+    "nasbench201": (3, 8, 8),
+}
 
 
 def node(name: str, *edges: str | tuple[str, Content], **facts: object) -> Node:
@@ -75,7 +81,8 @@ def recurrent() -> Space:
     body = Graph(
         ("h", "x"),
         (
-            node("hh", ("h", op("linear", width=6))),
+            node("gated", ("h", op("highway", width=6, activation="relu"))),
+            node("hh", ("gated", op("linear", width=6))),
             node("xh", ("x", op("linear", width=6))),
             node("new", "hh", "xh", body=op("activation", activation="tanh")),
         ),
@@ -92,6 +99,25 @@ def recurrent() -> Space:
             "out",
         ),
         "recurrent",
+    )
+
+
+def tokens() -> Space:
+    """Patches that read each other."""
+    return Space(
+        Graph(
+            ("image",),
+            (
+                node("patches", ("image", op("patches", width=6, kernel=4))),
+                node("norm", ("patches", op("token_norm"))),
+                node("attention", ("norm", op("attention", width=8, head=4))),
+                node("told", ("attention", op("elastic_linear", width=6)), "patches"),
+                node("mean", ("told", op("token_mean"))),
+                node("out", ("mean", op("elastic_linear", width=NEEDED))),
+            ),
+            "out",
+        ),
+        "tokens",
     )
 
 
@@ -154,7 +180,7 @@ Made = tuple[Network, Source]
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Made]:
     """make(space, key or seed, phase): a network whose norms have seen data, and its source."""
-    spaces = {f.__name__: f() for f in (everything, recurrent, darts, nasbench201)}
+    spaces = {f.__name__: f() for f in (everything, recurrent, tokens, darts, nasbench201)}
 
     def made(name: str = "nasbench201", which: str | int = 0, phase: str = "scratch") -> Made:
         space = spaces[name]

@@ -37,6 +37,7 @@ CASES = [
     *[("darts", seed) for seed in range(3)],
     ("everything", 0),
     ("recurrent", 0),
+    ("tokens", 0),
 ]
 ALONE = """
 import importlib.util, sys, torch
@@ -146,12 +147,13 @@ def test_types(make: Callable[..., Made], tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     (tmp_path / "PIL" / "__init__.pyi").write_text(ANYTHING)
     written = []
-    for name, precision in (("everything", "float32"), ("recurrent", "float16"), ("nasbench201", "bfloat16")):
+    networks = {"everything": "float32", "tokens": "float32", "recurrent": "float16", "nasbench201": "bfloat16"}
+    for name, precision in networks.items():
         written.append(tmp_path / f"{name}.py")
         written[-1].write_text(python_code(*make(name), "network", precision))
     command = [mypy, "--strict", "--cache-dir", "cache", *written]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"MYPYPATH": str(tmp_path)})
-    assert done.stdout == "Success: no issues found in 3 source files\n", done.stdout + done.stderr
+    assert done.stdout == "Success: no issues found in 4 source files\n", done.stdout + done.stderr
 
 
 def test_runs_without_metanas(make: Callable[..., Made], tmp_path: Path) -> None:

@@ -54,7 +54,10 @@ KINDS = {
     "linear": "linear",
     "elastic_linear": "linear",
     "classifier": "linear",
+    "patches": "linear",
+    "highway": "linear",
     "norm": "norm",
+    "token_norm": "norm",
     "activation": "norm",
     "none": "none",
 }
