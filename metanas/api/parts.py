@@ -158,7 +158,9 @@ class Parts:
         rows = len(self.data.shape) == 1
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
-                self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
+                trained = controller.supernet_space(self.space)
+                self._require_outputs(supernet(trained, self.data.shape, outputs, ops=ops))
+                self._check_weights_fit(trained is self.space)
             head = self._auxiliary_node()
             if not isinstance(controller, GradientController) or self.final_space is not self.space or head:
                 one = self.space.sample(np.random.default_rng(0))
@@ -168,6 +170,16 @@ class Parts:
                     WithAuxiliary(last, head, outputs, seed=0)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+
+    def _check_weights_fit(self, fits: bool) -> None:
+        """Refuses what goes on with a supernet's weights where the controller's supernet is not of the space."""
+        wanted = []
+        if self.recipe.search.refine and self.recipe.search.refine_from == "supernet":
+            wanted.append("search.refine_from: the supernet's weights do not fit a derived network; take scratch")
+        if self.origin is not None:
+            wanted.append("search.controller: its supernet cannot begin with the weights of a network; take another")
+        if wanted and not fits:
+            raise RecipeError([f"{line} ({type(self.controller).__name__} has partial channels)" for line in wanted])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -268,7 +280,7 @@ class Parts:
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
         network = supernet(
-            self.space,
+            controller.supernet_space(self.space),
             self.data.shape,
             self.data.outputs,
             ops=self.handed.ops or OPS,

@@ -75,7 +75,8 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="darts, drnas, fair_darts, gdas, gumbel, darts_pt; by values: random, evolution, local_search, predictor.",
+            help="darts, drnas, fair_darts, gdas, gumbel, pc_darts, darts_pt; "
+            "by values: random, evolution, local_search, predictor.",
             show_default=False,
         ),
     ] = None,

@@ -15,5 +15,6 @@ from metanas.controllers.fair_darts import FairDarts as FairDarts
 from metanas.controllers.gdas import Gdas as Gdas
 from metanas.controllers.gumbel import GumbelSoftmax as GumbelSoftmax
 from metanas.controllers.local_search import LocalSearch as LocalSearch
+from metanas.controllers.pc_darts import PcDarts as PcDarts
 from metanas.controllers.predictor import Predictor as Predictor
 from metanas.controllers.random_search import RandomSearch as RandomSearch

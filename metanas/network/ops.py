@@ -22,6 +22,8 @@ from metanas.network.blocks import (
     Narrow,
     Phase,
     Residual,
+    Rest,
+    Shuffle,
     Zero,
     activation,
     norm,
@@ -109,6 +111,13 @@ def elastic_linear(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     return ElasticLinear(shape[0], width_of(op, shape))
 
 
+def rest(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """The last channels, pooled where there is a stride: what passes by beside operations on the first ones."""
+    if width_of(op, shape) >= shape[0]:
+        raise ShapeError(f"the rest of {shape[0]} channels cannot be {op.width}: as many must go in as come out")
+    return Rest(width_of(op, shape), op.stride)
+
+
 def normed(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     """Norm (and activation) alone, of images or rows."""
     if len(shape) not in (1, 3):
@@ -138,6 +147,8 @@ OPS: Mapping[str, Maker] = {
     "classifier": classifier,
     "elastic_conv": lambda op, shape, phase: ElasticConv(shape[0], width_of(op, shape), op, phase),
     "narrow": lambda op, shape, phase: Narrow(width_of(op, shape)),
+    "rest": rest,
+    "shuffle": lambda op, shape, phase: Shuffle(op.groups),
     "elastic_linear": elastic_linear,
     "norm": normed,
     "linear": linear,

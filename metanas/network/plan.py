@@ -37,7 +37,7 @@ from metanas.network.grouped import (
 from metanas.space import Apply, Combine, Program, Step, sources_of
 
 Shape = tuple[int, ...]
-SHARED = ("avg_pool", "max_pool", "activation", "flatten")
+SHARED = ("avg_pool", "max_pool", "activation", "flatten", "narrow", "rest")
 """Operations that are computed once where they have no parameters and read the same value."""
 
 

@@ -20,6 +20,7 @@ from metanas.controllers import (
     GradientController,
     GumbelSoftmax,
     LocalSearch,
+    PcDarts,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
@@ -40,6 +41,7 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "gdas": Gdas,
     "gumbel": GumbelSoftmax,
     "local_search": LocalSearch,
+    "pc_darts": PcDarts,
     "predictor": Predictor,
     "random": RandomSearch,
 }

@@ -53,6 +53,16 @@ def test_it_goes_on_from_a_checkpoint_of_the_training(
     assert result_of(again)["guard"] == result_of(whole)["guard"]
 
 
+def test_a_supernet_of_partial_channels_hands_on_no_weights(quick: Quick, images: Any, runs: Path) -> None:
+    refine = {"search.refine": [{"candidates": 2, "epochs": 1}]}
+    with pytest.raises(RecipeError, match=r"search\.refine_from: .*take scratch"):
+        quick(run="first", controller="pc_darts", settings=refine)
+    assert not runs.exists()
+    result = quick(run="first", controller="pc_darts", settings=refine | {"search.refine_from": "scratch"})
+    with pytest.raises(RecipeError, match=r"search\.controller: its supernet cannot begin"):
+        result.transfer(images, how="search", run="second", settings={"search.refine": []})
+
+
 def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> None:
     for controller in ("darts_pt", "random"):
         with pytest.raises(RecipeError, match=r"search\.guard: (DartsPt|RandomSearch) learns no omega"):

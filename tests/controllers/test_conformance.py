@@ -21,6 +21,7 @@ from metanas.controllers import (
     GradientController,
     GumbelSoftmax,
     LocalSearch,
+    PcDarts,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
@@ -43,6 +44,8 @@ GRADIENT = (
     Gdas(),
     FairDarts(),
     FairDarts(threshold=0.6, zero_one=0.0, scale=1.0),
+    PcDarts(),
+    PcDarts(parts=2, scale=1.0),
 )
 """Every controller that learns from gradients, with settings that matter: one line each."""
 
@@ -127,8 +130,9 @@ def test_start_is_a_function_of_the_generator(controller, space):
     first = controller.start(space, generator=seeded(3))
     torch.manual_seed(2)
     again, other = controller.start(space, generator=seeded(3)), controller.start(space, generator=seeded(4))
-    assert list(first) == [c.name for c in space.choices if c.take == 1]
-    assert all(first[c.name].shape == (len(c.candidates),) for c in space.choices if c.take == 1)
+    inputs = isinstance(controller, PcDarts)
+    assert list(first) == [c.name for c in space.choices if c.take == 1 or inputs]
+    assert all(first[c.name].shape == (len(c.candidates),) for c in space.choices if c.take == 1 or inputs)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(torch.equal(first[name], other[name]) for name in first) == controller.fixed
 
@@ -209,7 +213,7 @@ def test_a_preview_is_what_omega_alone_derives(controller, space, omega):
     assert preview == controller.derive(space, omega, evaluate=never_called, generator=seeded())
     expected = controller.expected(omega)
     for choice in space.choices:
-        if choice.name in omega and choice.name in preview and controller not in APART:
+        if choice.name in omega and choice.name in preview and choice.take == 1 and controller not in APART:
             best = max(choice.options, key=lambda label: expected[choice.name][choice.index(label)])
             assert preview[choice.name] == (best,)
 
@@ -218,7 +222,7 @@ def test_a_candidate_that_is_never_derived_is_not_derived_however_strong(control
     space = spaces["darts"]
     omega = controller.start(space, generator=seeded())
     for choice in space.choices:
-        if choice.name in omega:
+        if choice.name in omega and choice.take == 1:
             omega[choice.name][choice.index("none")] = 9.0
             omega[choice.name][choice.index("sep_conv_3x3")] = 8.0
 
