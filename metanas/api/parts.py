@@ -152,6 +152,10 @@ class Parts:
         if controller is not None and not learned and make_guards(self.recipe.search.guard):
             name = type(controller).__name__
             raise RecipeError([f"search.guard: {name} learns no omega that could be guarded; leave the guards out"])
+        mixes = isinstance(controller, GradientController) and not controller.single_path
+        if self.recipe.search.perturb and self.searches and not mixes:
+            name = type(self.controller).__name__
+            raise RecipeError([f"search.perturb: {name} mixes no candidates, so there is nothing to perturb; take 0"])
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
             raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)

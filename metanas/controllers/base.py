@@ -54,6 +54,11 @@ class GradientController(Controller):
         """Whether omega stays as it starts: then only the weights are trained, and no hypergradient is taken."""
 
     @property
+    def competing(self) -> bool:
+        """Whether the mixing weights of a choice sum to 1."""
+        return True
+
+    @property
     def single_path(self) -> bool:
         """Whether the weights are one-hot, so that the supernet runs what they take and nothing else."""
         return False

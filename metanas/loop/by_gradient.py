@@ -2,7 +2,7 @@
 
     for each epoch:
         for each (inner batch, outer batch):                        by `bilevel.solve`, in the order of the schedule
-            weights <- SGD on the inner loss at mixing weights drawn for it
+            weights <- SGD on the inner loss at mixing weights drawn for it (and perturbed, where the schedule says)
             mix drawn; hypergradient; omega <- controller's optimiser   (not in the warm-up, nor where omega is fixed)
             yield Step
         the last Step of the epoch carries a Report; a guard may end the search there (see `guard`)
@@ -31,9 +31,10 @@ from metanas.controllers import GradientController
 from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
-from metanas.errors import DivergedError
+from metanas.errors import DivergedError, SpaceError
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Watch, skip_share
+from metanas.loop.perturbation import shaken, worst
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
@@ -65,7 +66,8 @@ class GradientSearch:
         guards: what may end the search before its last epoch.
 
     Raises:
-        SpaceError: the controller cannot search the space (`GradientController.start`).
+        SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
+            the schedule perturbs them.
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -92,6 +94,12 @@ class GradientSearch:
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self._check_share()
+        if schedule.perturb and controller.single_path:
+            name = type(controller).__name__
+            raise SpaceError(
+                f"perturb: {name} runs one candidate of each choice, which leaves nothing to perturb; take 0"
+            )
+        self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
         self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -103,7 +111,7 @@ class GradientSearch:
             nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        self.advance = train(problem, self.theta, self.relaxed.constant, self.optimizer, clip=schedule.clip)
+        self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip)
         self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
         self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
         self.skipped = self.skipped_before.clone()
@@ -166,8 +174,27 @@ class GradientSearch:
 
     def _train(self, h: Hypergradient | None, train_batches: Any) -> None:
         self.clock.turn("inner")
+        (self.batch,) = train_batches
         self.advance(h, train_batches)
         self.clock.turn("outer")
+
+    def _constant(self) -> dict[str, Any]:
+        """The outer variables for the training of the weights: a draw, and where the schedule says so a worse one."""
+        outer, progress, schedule = self.relaxed.constant(), self.relaxed.progress, self.schedule
+        epsilon = schedule.perturb * progress
+        if not epsilon:
+            return outer
+        how: Any = {"competing": self.controller.competing, "generator": self.relaxed.generator}
+        if not schedule.perturb_steps:
+            return {"mix": shaken(outer["mix"], epsilon, **how)}
+        inner_loss = self.problem.inner_loss
+        assert inner_loss is not None  # `train` has refused it
+
+        def loss(mix: Any) -> Tensor:
+            found: Tensor = inner_loss(self.theta, {"mix": mix}, self.batch)
+            return found
+
+        return {"mix": worst(loss, outer["mix"], epsilon, schedule.perturb_steps, **how)}
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""

@@ -24,6 +24,9 @@ class Schedule:
         monitor: examples of the outer split on which the derived architecture is watched after each epoch.
         patience: the search gives up after so many steps in a row in which an update was left out as not finite, or
             when all of its steps were such.
+        perturb: by how much the mixing weights may be off in the training of the weights at the end of the search, from
+            0 linearly (SDARTS; see `perturbation`).
+        perturb_steps: of the ascent to the worst of them; 0: at random (SDARTS: 7, or 0).
     """
 
     epochs: int
@@ -39,6 +42,8 @@ class Schedule:
     order: Literal["advance", "outer"] = "advance"
     monitor: int = 512
     patience: int = 20
+    perturb: float = 0.0
+    perturb_steps: int = 0
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0.

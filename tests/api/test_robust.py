@@ -1,4 +1,4 @@
-"""A search that a guard ends: what the run says, and that it goes on from any of its checkpoints."""
+"""A search that a guard ends: what the run says, and that it goes on from any checkpoint; what does not go together."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def test_a_supernet_of_partial_channels_hands_on_no_weights(quick: Quick, images
     result = quick(run="first", controller="pc_darts", settings=refine | {"search.refine_from": "scratch"})
     with pytest.raises(RecipeError, match=r"search\.controller: its supernet cannot begin"):
         result.transfer(images, how="search", run="second", settings={"search.refine": []})
+
+
+def test_what_mixes_nothing_is_not_perturbed(quick: Quick, runs: Path) -> None:
+    for controller in ("gdas", "random"):
+        with pytest.raises(RecipeError, match=r"search\.perturb: (Gdas|RandomSearch) mixes no candidates"):
+            quick(run="first", controller=controller, settings={"search.perturb": 0.1})
+    with pytest.raises(RecipeError, match=r"search\.perturb_steps: goes with search\.perturb above 0, got 7"):
+        quick(run="first", settings={"search.perturb_steps": 7})
+    assert not runs.exists()
 
 
 def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> None:
