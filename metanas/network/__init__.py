@@ -10,6 +10,7 @@ from metanas.network.fused import FusedNetwork as FusedNetwork
 from metanas.network.fused import fused as fused
 from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit
+from metanas.network.mixing import Kept as Kept
 from metanas.network.mixing import Mix as Mix
 from metanas.network.mixing import Taken as Taken
 from metanas.network.mixing import Weight as Weight
