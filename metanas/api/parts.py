@@ -152,6 +152,9 @@ class Parts:
         if controller is not None and not learned and make_guards(self.recipe.search.guard):
             name = type(controller).__name__
             raise RecipeError([f"search.guard: {name} learns no omega that could be guarded; leave the guards out"])
+        if controller is not None and not learned and self.recipe.search.shrink_to is not None:
+            name = type(controller).__name__
+            raise RecipeError([f"search.shrink_to: {name} learns no omega that tells what is weak; leave it out"])
         mixes = isinstance(controller, GradientController) and not controller.single_path
         if self.recipe.search.perturb and self.searches and not mixes:
             name = type(self.controller).__name__

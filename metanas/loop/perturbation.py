@@ -22,7 +22,7 @@ Weights = dict[str, Tensor]
 
 @torch.no_grad()
 def shaken(mix: Mapping[str, Tensor], epsilon: float, *, competing: bool, generator: torch.Generator) -> Weights:
-    """Mixing weights with uniform noise.
+    """Mixing weights with uniform noise; one that is exactly 0, of a candidate that is gone, stays so.
 
     Args:
         mix: choice -> weights (candidates,).
@@ -38,7 +38,7 @@ def shaken(mix: Mapping[str, Tensor], epsilon: float, *, competing: bool, genera
     found = {}
     for name, w in mix.items():
         noise = torch.empty_like(w).uniform_(-epsilon, epsilon, generator=generator)
-        found[name] = put_back(w + noise, competing=competing)
+        found[name] = put_back(torch.where(w == 0, w, w + noise), competing=competing)
     return found
 
 

@@ -72,6 +72,37 @@ def test_what_mixes_nothing_is_not_perturbed(quick: Quick, runs: Path) -> None:
     assert not runs.exists()
 
 
+def test_a_search_that_shrinks_says_so_and_goes_on_from_its_checkpoint(
+    quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"search.epochs": 3, "search.shrink_to": 1, "checkpoint_seconds": 0.0}
+    whole = quick(run="whole", settings=settings)
+    said = [e["message"] for e in metanas.load_run("whole").events() if e["kind"] == "log"]
+    assert "after epoch 2 every choice goes on with its 1 strongest candidates" in said
+
+    pause_point = Recorder.pause_point
+
+    def stops(recorder: Recorder, place: int, tree: Any) -> None:
+        pause_point(recorder, place, tree)
+        if place == 6:  # in the third epoch: 160 images make 2 steps
+            raise InterruptedSearchError("stopped", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "pause_point", stops)
+        with pytest.raises(InterruptedSearchError):
+            quick(run="cut", settings=settings)
+    again = metanas.load_run("cut").resume(data=images)
+    assert again.architecture == whole.architecture and again.test_score == whole.test_score
+
+
+def test_what_learns_no_omega_has_nothing_to_shrink(quick: Quick, runs: Path) -> None:
+    with pytest.raises(RecipeError, match=r"search\.shrink_to: DartsPt learns no omega"):
+        quick(run="first", controller="darts_pt", settings={"search.shrink_to": 1})
+    with pytest.raises(RecipeError, match=r"search\.shrink_stages: should be below the 2 epochs in which .*, got 2"):
+        quick(run="first", settings={"search.shrink_to": 1, "search.shrink_stages": 2})
+    assert not runs.exists()
+
+
 def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> None:
     for controller in ("darts_pt", "random"):
         with pytest.raises(RecipeError, match=r"search\.guard: (DartsPt|RandomSearch) learns no omega"):

@@ -33,6 +33,13 @@ def test_what_competes_stays_on_the_simplex(epsilon):
         assert (w >= 0).all() and float(w.sum()) == pytest.approx(1.0)
 
 
+def test_what_is_gone_stays_away():
+    mix = {"y": torch.tensor([0.6, 0.0, 0.4])}
+    how = {"competing": True, "generator": seeded()}
+    for moved in (shaken(mix, 0.3, **how), worst(lambda mix: -mix["y"][0], mix, 0.3, 3, **how)):
+        assert moved["y"][1] == 0 and float(moved["y"].sum()) == pytest.approx(1.0) and moved["y"][0] != 0.6
+
+
 def test_nothing_left_is_the_largest_alone():
     assert put_back(torch.tensor([-0.3, -0.1, -0.2]), competing=True).tolist() == [0.0, 1.0, 0.0]
     assert put_back(torch.tensor([-0.3, 1.5]), competing=False).tolist() == [0.0, 1.0]
