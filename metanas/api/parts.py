@@ -171,6 +171,13 @@ class Parts:
         if controller is not None and not learned and make_guards(self.recipe.search.guard):
             name = type(controller).__name__
             raise RecipeError([f"search.guard: {name} learns no omega that could be guarded; leave the guards out"])
+        if controller is not None and not learned and self.recipe.search.shrink_to is not None:
+            name = type(controller).__name__
+            raise RecipeError([f"search.shrink_to: {name} learns no omega that tells what is weak; leave it out"])
+        mixes = isinstance(controller, GradientController) and not controller.single_path
+        if self.recipe.search.perturb and self.searches and not mixes:
+            name = type(self.controller).__name__
+            raise RecipeError([f"search.perturb: {name} mixes no candidates, so there is nothing to perturb; take 0"])
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
             raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
@@ -188,7 +195,9 @@ class Parts:
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
                 check_extent(self.space, self.data.shape, outputs, ops, self.device)
-                self._require_outputs(supernet(self.space, self.data.shape, outputs, ops=ops))
+                trained = controller.supernet_space(self.space)
+                self._require_outputs(supernet(trained, self.data.shape, outputs, ops=ops))
+                self._check_weights_fit(trained is self.space)
             head = self._auxiliary_node()
             if not isinstance(controller, GradientController) or self.final_space is not self.space or head:
                 one = self.space.sample(np.random.default_rng(0))
@@ -196,6 +205,16 @@ class Parts:
                 self._require_outputs(last)
                 if head:
                     WithAuxiliary(last, head, outputs, seed=0)
+
+    def _check_weights_fit(self, fits: bool) -> None:
+        """Refuses what goes on with a supernet's weights where the controller's supernet is not of the space."""
+        wanted = []
+        if self.recipe.search.refine and self.recipe.search.refine_from == "supernet":
+            wanted.append("search.refine_from: the supernet's weights do not fit a derived network; take scratch")
+        if self.origin is not None:
+            wanted.append("search.controller: its supernet cannot begin with the weights of a network; take another")
+        if wanted and not fits:
+            raise RecipeError([f"{line} ({type(self.controller).__name__} has partial channels)" for line in wanted])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -306,7 +325,7 @@ class Parts:
         if isinstance(controller, ValueController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
-        network = self._supernet().to(self.device)
+        network = self._supernet(controller).to(self.device)
         if self.origin is not None:
             bequeath(network, self.origin.weights)
         if self.recipe.search.executor == "fused" and self.handed.module is None:
@@ -329,11 +348,12 @@ class Parts:
             guards=make_guards(self.recipe.search.guard),
         )
 
-    def _supernet(self) -> Network:
+    def _supernet(self, controller: GradientController) -> Network:
         if self.handed.module is not None:
             return own_supernet(self.space, self.handed.module, self.data.shape)
         ops, seed = self.handed.ops or OPS, self.number("weights", "supernet")
-        return supernet(self.space, self.data.shape, self.data.outputs, ops=ops, seed=seed)
+        space = controller.supernet_space(self.space)
+        return supernet(space, self.data.shape, self.data.outputs, ops=ops, seed=seed)
 
     def probe(self, controller: GradientController) -> tuple[Tensor, dict[str, Tensor]]:
         """A few examples and some mixing weights, to try a supernet with."""

@@ -99,6 +99,10 @@ class Recorder:
             **({} if report.eigenvalue is None else {"eigenvalue": report.eigenvalue}),
             **peak_memory(),
         )
+        if report.kept is not None:
+            counts = sorted({len(labels) for labels in report.kept.values()})
+            shown = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "all"
+            self.say(f"after epoch {report.epoch} every choice goes on with its {shown} strongest candidates")
         if report.verdict is not None:
             back, reason = report.verdict.epoch, report.verdict.reason
             self.log.write("guard", step=step, epoch=report.epoch, back_to=back, reason=reason)

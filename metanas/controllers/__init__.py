@@ -18,6 +18,7 @@ from metanas.controllers.gdas import Gdas as Gdas
 from metanas.controllers.gumbel import GumbelSoftmax as GumbelSoftmax
 from metanas.controllers.local_search import LocalSearch as LocalSearch
 from metanas.controllers.nsga2 import Nsga2 as Nsga2
+from metanas.controllers.pc_darts import PcDarts as PcDarts
 from metanas.controllers.predictor import Predictor as Predictor
 from metanas.controllers.random_search import RandomSearch as RandomSearch
 from metanas.controllers.scalarised import Scalarised as Scalarised

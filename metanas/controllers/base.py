@@ -56,13 +56,23 @@ class GradientController(Controller):
         """Whether omega stays as it starts: then only the weights are trained, and no hypergradient is taken."""
 
     @property
+    def competing(self) -> bool:
+        """Whether the mixing weights of a choice sum to 1."""
+        return True
+
+    @property
     def single_path(self) -> bool:
         """Whether the weights are one-hot, so that the supernet runs what they take and nothing else."""
         return False
 
+    def supernet_space(self, space: Space) -> Space:
+        """What the supernet is of: the space, or one with the same choices in which less of each candidate runs."""
+        return space
+
     @abstractmethod
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
-        """Omega before the first step, on the CPU; see `small_random`.
+        """Omega before the first step, on the CPU: numbers for every choice of one of n, see `small_random`; also for
+        those of k of n, where the inputs have weights of their own.
 
         Raises:
             SpaceError: a choice that the controller cannot relax, limits that it does not keep, or nothing to learn.

@@ -4,7 +4,8 @@
     k of n       the k sources with the largest strength
 
 The strength of a source is the largest weight among the options of the choice that made it, 0 where no choice did (Liu
-et al., DARTS, ICLR 2019, arXiv:1806.09055, section 2.4).
+et al., DARTS, ICLR 2019, arXiv:1806.09055, section 2.4), times its own weight where the sources have weights (Xu et
+al., PC-DARTS, ICLR 2020, arXiv:1907.05737).
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ def strongest(space: Space, weights: Mapping[str, Tensor]) -> Architecture:
     taken: dict[str, tuple[str, ...]] = {}
     best: dict[str, float] = {}
     for choice in space.choices:
-        if choice.name in weights:
+        if choice.name in weights and choice.take == 1:
             label, best[choice.name] = _best_option(choice, weights[choice.name].tolist())
             taken[choice.name] = (label,)
     maker = {s.out: s.choice for s in every_step(space.program) if isinstance(s, Combine) and s.choice}
     for step in every_step(space.program):
-        if isinstance(step, Combine) and step.choice and step.choice not in weights:
+        if isinstance(step, Combine) and step.choice and step.choice not in best:
             choice = space.program.choice(step.choice)
             strength = [best.get(maker.get(source, ""), 0.0) for source in step.sources]
+            if step.choice in weights:
+                own = weights[step.choice].tolist()
+                strength = [a * b for a, b in zip(strength, own, strict=True)]
             order = sorted(map(choice.index, choice.options), key=lambda k: -strength[k])[: choice.take]
             taken[choice.name] = tuple(choice.candidates[k] for k in sorted(order))
     return space.architecture(taken)

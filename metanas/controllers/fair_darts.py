@@ -58,6 +58,10 @@ class FairDarts(GradientController):
     def fixed(self) -> bool:
         return False
 
+    @property
+    def competing(self) -> bool:
+        return False
+
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:
         return small_random(space, self.scale, generator=generator)
 

@@ -2,10 +2,11 @@
 
     for each epoch:
         for each (inner batch, outer batch):                        by `bilevel.solve`, in the order of the schedule
-            weights <- SGD on the inner loss at mixing weights drawn for it
+            weights <- SGD on the inner loss at mixing weights drawn for it (and perturbed, where the schedule says)
             mix drawn; hypergradient; omega <- controller's optimiser   (not in the warm-up, nor where omega is fixed)
             yield Step
-        the last Step of the epoch carries a Report; a guard may end the search there (see `guard`)
+        the last Step of the epoch carries a Report; a guard may end the search there (see `guard`), or the weakest
+        candidates go (see `shrinking`)
 
 An update that is not finite is left out, on the device; the search gives up when too many steps in a row had one.
 
@@ -31,11 +32,13 @@ from metanas.controllers import GradientController
 from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
-from metanas.errors import DivergedError
+from metanas.errors import DivergedError, SpaceError
 from metanas.loop.clock import Clock
-from metanas.loop.guard import Guard, Health, Probe, Watch, skip_share
+from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
+from metanas.loop.perturbation import shaken, worst
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
+from metanas.loop.shrinking import Rows, left, masks_of, named, stage_after
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
 from metanas.loop.steps import Report, Step
 from metanas.network import Network, one_path
@@ -65,7 +68,8 @@ class GradientSearch:
         guards: what may end the search before its last epoch.
 
     Raises:
-        SpaceError: the controller cannot search the space (`GradientController.start`).
+        SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
+            the schedule perturbs them.
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -92,6 +96,13 @@ class GradientSearch:
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self._check_share()
+        if schedule.perturb and controller.single_path:
+            name = type(controller).__name__
+            raise SpaceError(
+                f"perturb: {name} runs one candidate of each choice, which leaves nothing to perturb; take 0"
+            )
+        self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
+        self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
         self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -103,7 +114,7 @@ class GradientSearch:
             nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        self.advance = train(problem, self.theta, self.relaxed.constant, self.optimizer, clip=schedule.clip)
+        self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip)
         self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
         self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
         self.skipped = self.skipped_before.clone()
@@ -166,8 +177,27 @@ class GradientSearch:
 
     def _train(self, h: Hypergradient | None, train_batches: Any) -> None:
         self.clock.turn("inner")
+        (self.batch,) = train_batches
         self.advance(h, train_batches)
         self.clock.turn("outer")
+
+    def _constant(self) -> dict[str, Any]:
+        """The outer variables for the training of the weights: a draw, and where the schedule says so a worse one."""
+        outer, progress, schedule = self.relaxed.constant(), self.relaxed.progress, self.schedule
+        epsilon = schedule.perturb * progress
+        if not epsilon:
+            return outer
+        how: Any = {"competing": self.controller.competing, "generator": self.relaxed.generator}
+        if not schedule.perturb_steps:
+            return {"mix": shaken(outer["mix"], epsilon, **how)}
+        inner_loss = self.problem.inner_loss
+        assert inner_loss is not None  # `train` has refused it
+
+        def loss(mix: Any) -> Tensor:
+            found: Tensor = inner_loss(self.theta, {"mix": mix}, self.batch)
+            return found
+
+        return {"mix": worst(loss, outer["mix"], epsilon, schedule.perturb_steps, **how)}
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
@@ -230,14 +260,16 @@ class GradientSearch:
     def _report(self, epoch: int) -> Report:
         inner, n_inner, outer, n_outer = self.sums.tolist()
         self.sums.zero_()
-        weights = self.controller.expected(self.relaxed.omega)
-        architecture = self.controller.preview(self.space, self.relaxed.omega)
+        weights = self.relaxed.expected()
+        architecture = self.controller.preview(self.space, self.relaxed.live())
         mixed_loss, mixed = self.score(weights)
         spread, share = entropy(weights), skip_share(self.space.skips, architecture)
         eigenvalue = verdict = None
         if self._learns(epoch):
             eigenvalue = None if self.watch.probe is None else self._eigenvalue(self.watch.probe)
             verdict = self.watch.look(Health(epoch + 1, spread, share, eigenvalue), self.relaxed.omega)
+        before = self.shrunk
+        self._shrink(epoch + 1, weights, verdict)
         loss, derived = (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
         return Report(
             epoch=epoch + 1,
@@ -254,14 +286,34 @@ class GradientSearch:
             skip_share=share,
             eigenvalue=eigenvalue,
             verdict=verdict,
+            kept=named(self.space, self.shrunk[-1][1]) if len(self.shrunk) > len(before) else None,
         )
+
+    def _shrink(self, epochs: int, weights: Mapping[str, Tensor], verdict: Verdict | None) -> None:
+        """After an epoch: lets go of what is weakest where a stage is over; with omega, what is left goes back."""
+        stage = stage_after(self.schedule, epochs)
+        if verdict is not None:
+            self.shrunk = [row for row in self.shrunk if row[0] < verdict.epoch]
+        elif stage > len(self.shrunk) and not self.controller.fixed:
+            before = self.shrunk[-1][1] if self.shrunk else {}
+            self.shrunk = [*self.shrunk, (epochs, left(self.space, weights, before, self.schedule, stage))]
+        else:
+            return
+        self._keep()
+
+    def _keep(self) -> None:
+        """What is left runs, and nothing else."""
+        kept = self.shrunk[-1][1] if self.shrunk else {}
+        self.relaxed.masks = masks_of(kept, self.relaxed.omega)
+        self.network.keep(kept)
 
     def _eigenvalue(self, probe: Probe) -> float:
         """The largest eigenvalue of the Hessian of the loss in omega, at the mean of the mixing weights."""
         inputs, targets = self.data.outer.inputs[: probe.examples], self.data.outer.targets[: probe.examples]
 
         def loss(omega: Any) -> Tensor:
-            found: Tensor = self.task.loss(self.network(inputs, mix=self.controller.mean(omega)), targets)
+            mix = self.controller.mean(self.relaxed.live(omega))
+            found: Tensor = self.task.loss(self.network(inputs, mix=mix), targets)
             return found
 
         generator = seeded(self.seed, "eigenvalue", self.step)
@@ -271,14 +323,14 @@ class GradientSearch:
         """The architecture that the search ends with."""
         return self.controller.derive(
             self.space,
-            self.relaxed.omega,
+            self.relaxed.live(),
             evaluate=lambda weights: self.score(weights)[0],
             generator=seeded(self.seed, "derive", self.step),
         )
 
     def remarks(self) -> tuple[str, ...]:
         """What the controller has to say of what `derive` gives."""
-        return self.controller.remarks(self.space, self.relaxed.omega)
+        return self.controller.remarks(self.space, self.relaxed.live())
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:
@@ -322,6 +374,7 @@ class GradientSearch:
             "lost": self.lost,
             "carry": self.carry if bool(finite(self.carry)) else (),
             "watch": self.watch.state(),
+            "shrunk": [[epochs, {name: list(rows) for name, rows in kept.items()}] for epochs, kept in self.shrunk],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -337,17 +390,8 @@ class GradientSearch:
         self.skipped_before = self.skipped - self.advance.report.skipped - self.relaxed.step.report.skipped
         self.lost = state["lost"].to(self.sums.device)
         self.watch.restore(state.get("watch"))
+        kept = state.get("shrunk", [])
+        self.shrunk = [(epochs, {name: tuple(rows) for name, rows in each.items()}) for epochs, each in kept]
+        self._keep()
         self.step = state["step"]
         self.carry = tree_map(lambda x: x.to(self.sums.device), state.get("carry", ()))  # the first version kept none
-
-
-def entropy(weights: Mapping[str, Tensor]) -> float:
-    """The mean entropy of mixing weights, each over the logarithm of its number of candidates: 0 (decided) to 1.
-    Weights that do not sum to 1 are taken over their sum.
-
-    >>> round(entropy({"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([1.0, 0.0])}), 3)
-    0.5
-    """
-    shares = [w / w.sum().clamp(min=torch.finfo(w.dtype).tiny) for w in weights.values() if len(w) > 1]
-    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in shares]
-    return sum(rows) / len(rows) if rows else 0.0

@@ -174,6 +174,18 @@ def skip_share(skips: Mapping[str, Sequence[str]], architecture: Mapping[str, Se
     return len(do) / len(could) if could else None
 
 
+def entropy(weights: Mapping[str, Tensor]) -> float:
+    """The mean entropy of mixing weights, each over the logarithm of its number of candidates: 0 (decided) to 1.
+    Weights that do not sum to 1 are taken over their sum.
+
+    >>> round(entropy({"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([1.0, 0.0])}), 3)
+    0.5
+    """
+    shares = [w / w.sum().clamp(min=torch.finfo(w.dtype).tiny) for w in weights.values() if len(w) > 1]
+    rows = [float(torch.special.entr(w).sum()) / math.log(len(w)) for w in shares]
+    return sum(rows) / len(rows) if rows else 0.0
+
+
 class Watch:
     """Owns what the guards have seen, omega of every epoch that they may go back to, and their verdict."""
 

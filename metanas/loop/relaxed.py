@@ -5,6 +5,7 @@
     d omega = (d mix / d omega)' h.gradient + d penalty / d omega
 
 The training of the weights draws its own mix, a constant: as in DrNAS, it sees other noise than the structure does.
+What a search that shrinks has let go of is out of reach on the way: `live` puts omega there at `shrinking.GONE`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from metanas.bilevel import TorchStep, torch_step
 from metanas.controllers import GradientController, Omega
+from metanas.loop import shrinking
 
 
 class Relaxed:
@@ -33,6 +35,7 @@ class Relaxed:
         self.omega: Omega = {name: x.detach().to(device, copy=True).requires_grad_() for name, x in omega.items()}
         self.step: TorchStep = torch_step(controller.optimizer(self.omega.values()), self.omega, clip=clip)
         self.mix: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor] = {}  # choice -> which candidates are left, where not all are
         self.progress = 0.0
         self.generator = torch.Generator(device)
 
@@ -44,13 +47,32 @@ class Relaxed:
     def draw(self) -> dict[str, Any]:
         """The outer variables of the bilevel problem, drawn anew, with a graph from omega."""
         with torch.enable_grad():
-            self.mix = self.controller.relax(self.omega, progress=self.progress, generator=self.generator)
+            self.mix = self._relaxed()
         return {"mix": self.mix}
+
+    def live(self, omega: Omega | None = None) -> Omega:
+        """Omega, or another one, with what is gone out of reach; with a graph."""
+        omega = self.omega if omega is None else omega
+        return {
+            name: torch.where(self.masks[name], x, shrinking.GONE) if name in self.masks else x
+            for name, x in omega.items()
+        }
+
+    def expected(self) -> dict[str, Tensor]:
+        """The mean of the mixing weights; that of what is gone is exactly 0."""
+        return self._masked(self.controller.expected(self.live()))
+
+    def _relaxed(self) -> dict[str, Tensor]:
+        drawn = self.controller.relax(self.live(), progress=self.progress, generator=self.generator)
+        return self._masked(drawn)
+
+    def _masked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: w * self.masks[name] if name in self.masks else w for name, w in weights.items()}
 
     @torch.no_grad()
     def constant(self) -> dict[str, Any]:
         """The same without a graph, for the training of the weights."""
-        self.mix = self.controller.relax(self.omega, progress=self.progress, generator=self.generator)
+        self.mix = self._relaxed()
         return {"mix": self.mix}
 
     def pull_back(self, gradient: dict[str, Any]) -> None:
@@ -59,7 +81,7 @@ class Relaxed:
         targets = [self.mix[name] for name in learned]
         cotangents = [gradient["mix"][name] for name in learned]
         with torch.enable_grad():
-            penalty = self.controller.penalty(self.omega, progress=self.progress)
+            penalty = self.controller.penalty(self.live(), progress=self.progress)
         if penalty.requires_grad:
             targets.append(penalty)
             cotangents.append(torch.ones_like(penalty))

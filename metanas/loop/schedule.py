@@ -24,6 +24,11 @@ class Schedule:
         monitor: examples of the outer split on which the derived architecture is watched after each epoch.
         patience: the search gives up after so many steps in a row in which an update was left out as not finite, or
             when all of its steps were such.
+        perturb: by how much the mixing weights may be off in the training of the weights at the end of the search, from
+            0 linearly (SDARTS; see `perturbation`).
+        perturb_steps: of the ascent to the worst of them; 0: at random (SDARTS: 7, or 0).
+        shrink_to: candidates that are left of each choice at the end, the strongest (see `shrinking`); None: all.
+        shrink_stages: in which the others go, at equal distances in time.
     """
 
     epochs: int
@@ -39,6 +44,10 @@ class Schedule:
     order: Literal["advance", "outer"] = "advance"
     monitor: int = 512
     patience: int = 20
+    perturb: float = 0.0
+    perturb_steps: int = 0
+    shrink_to: int | None = None
+    shrink_stages: int = 1
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0.

@@ -21,7 +21,8 @@ class Report:
     what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
     where all candidates weigh the same. `skip_share` is that of the derived choices which skip, of those that could;
     `eigenvalue` the largest of the Hessian of the outer loss in omega, where a guard wants it; `verdict` that of the
-    guard that ends the search here. All but the verdict is from before omega goes back.
+    guard that ends the search here. All but the verdict is from before omega goes back. `kept` are the labels of the
+    candidates that are left of each choice, where some are let go of after this epoch.
 
     None: no step of the epoch had a finite loss (`outer_loss` also where the structure was not learned, in a warm-up or
     by a controller whose omega is fixed), or the controller gives no preview (`architecture` and what is measured on
@@ -42,6 +43,7 @@ class Report:
     skip_share: float | None = None
     eigenvalue: float | None = None
     verdict: Verdict | None = None
+    kept: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from metanas.network.held import whole as whole
 from metanas.network.inherit import bequeath as bequeath
 from metanas.network.inherit import inherit as inherit
 from metanas.network.marks import choose as choose
+from metanas.network.mixing import Kept as Kept
 from metanas.network.mixing import Mix as Mix
 from metanas.network.mixing import Taken as Taken
 from metanas.network.mixing import Weight as Weight

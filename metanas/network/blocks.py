@@ -219,3 +219,27 @@ class Narrow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, : self.width]
+
+
+class Rest(nn.Module):
+    """The last `width` channels; with a stride the maximum over windows as large (PC-DARTS), an odd size rounded up."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.width, self.stride = width, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, -self.width :]
+        return x if self.stride == 1 else F.max_pool2d(x, self.stride, ceil_mode=True)
+
+
+class Shuffle(nn.Module):
+    """Channels dealt out: the first of each of `groups` equal groups, then the second of each (ShuffleNet)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, *space = x.shape
+        return x.view(batch, self.groups, channels // self.groups, *space).transpose(1, 2).flatten(1, 2)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from metanas.network.grouped import FusedStep, Scales, Values, last_reads, segments
-from metanas.network.mixing import Mix, combine, size_arguments
+from metanas.network.mixing import Mix, combine, only_kept, size_arguments
 from metanas.network.network import Network, module_name
 from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
@@ -64,6 +64,11 @@ class FusedNetwork(Network):
     def plain(self) -> Network:
         return self._network
 
+    def keep(self, kept: Mapping[str, tuple[int, ...]]) -> None:
+        super().keep(kept)
+        self._network.keep(kept)
+        self._plans.clear()
+
     def forward(
         self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
     ) -> Tensor:
@@ -86,7 +91,8 @@ class FusedNetwork(Network):
         if key not in self._plans:
             program = self.program
             modules = {s.out: self._module(s) for s in program.steps if isinstance(s, Apply)}
-            parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu")
+            kept = {name: rows for name, rows in self.kept.items() if name in mixed}
+            parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu", kept)
             planned, output = plan(parts)
             steps = segments(planned, output) if self._checkpoint else planned
             self._plans[key] = list(zip(steps, last_reads(steps, output), strict=True)), output
@@ -101,7 +107,7 @@ class FusedNetwork(Network):
         if isinstance(step, Apply):
             found: Tensor = self._module(step)(values[step.source], **size_arguments(step, mix))
             return found
-        return self.scan(step, values[step.source], mix)
+        return self.scan(step, values[step.source], only_kept(mix, self.kept))
 
     def copied(self) -> FusedNetwork:
         """A twin of a copy: what runs on it leaves no trace here, whatever an operation of the user's does."""

@@ -4,6 +4,7 @@
     int                         one candidate runs
     tuple of int                these candidates run (k of n; a subset)
     Taken(candidate, weights)   one candidate runs, and every weight gets its gradient (GDAS)
+    Kept(candidates, weights)   a mixture of which only these run; the other weights are 0 (a search that shrinks)
     absent                      all sources come together (DARTS mixes all inputs of a node)
 
 What runs is decided by numbers, never by the contents of a tensor: nothing is read from the device.
@@ -35,7 +36,14 @@ class Taken(NamedTuple):
     weights: Tensor
 
 
-Weight: TypeAlias = Tensor | int | tuple[int, ...] | Taken
+class Kept(NamedTuple):
+    """These candidates run, weighted; `weights` (candidates,) are those of all, 0 where one does not run."""
+
+    candidates: tuple[int, ...]
+    weights: Tensor
+
+
+Weight: TypeAlias = Tensor | int | tuple[int, ...] | Taken | Kept
 Mix: TypeAlias = Mapping[str, Weight]
 
 
@@ -59,9 +67,25 @@ def taken_sources(step: Combine, mix: Mix) -> tuple[str, ...]:
     match mix.get(step.choice) if step.choice else None:
         case Taken(index, _) | int(index):
             return (step.sources[index],)
+        case Kept(indices, _):
+            return tuple(step.sources[i] for i in indices)
         case tuple(indices):
             return tuple(step.sources[i] for i in indices)
     return step.sources
+
+
+def only_kept(mix: Mix, kept: Mapping[str, tuple[int, ...]]) -> Mix:
+    """The mix in which of each mixture only the candidates that are kept run.
+
+    >>> only_kept({"y": torch.tensor([0.4, 0.0, 0.6])}, {"y": (0, 2)})["y"].candidates
+    (0, 2)
+    """
+    if not kept:
+        return mix
+    return {
+        name: Kept(kept[name], weight) if name in kept and isinstance(weight, Tensor) else weight
+        for name, weight in mix.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -96,8 +120,10 @@ def combine(step: Combine, values: Mapping[str, Tensor], mix: Mix, zeros: frozen
     weight = mix.get(step.choice) if step.choice else None
     if isinstance(weight, Taken):
         return straight_through(weight, values[step.sources[weight.candidate]])
+    if isinstance(weight, Kept):
+        return _mixture(step, values, weight.weights, zeros, weight.candidates)
     if isinstance(weight, Tensor):
-        return _mixture(step, values, weight, zeros)
+        return _mixture(step, values, weight, zeros, range(len(step.sources)))
     xs = [values[s] for s in taken_sources(step, mix) if s in values]
     if len(xs) == 1:
         return xs[0]
@@ -113,8 +139,12 @@ def straight_through(weight: Taken, x: Tensor) -> Tensor:
     return w[weight.candidate] * x + (w.sum() - w[weight.candidate])
 
 
-def _mixture(step: Combine, values: Mapping[str, Tensor], weight: Tensor, zeros: frozenset[str]) -> Tensor:
-    rows = [(w, values[s], s in zeros) for s, w in zip(step.sources, weight.unbind(), strict=True) if s in values]
+def _mixture(
+    step: Combine, values: Mapping[str, Tensor], weight: Tensor, zeros: frozenset[str], candidates: Sequence[int]
+) -> Tensor:
+    shares = weight.unbind()
+    sources = [(shares[k], step.sources[k]) for k in candidates]
+    rows = [(w, values[s], s in zeros) for w, s in sources if s in values]
     if step.how in ("concat", "split"):
         return torch.cat([w * x for w, x, _ in rows], 1)
     rows = [row for row in rows if not row[2]] or rows[:1]
@@ -134,7 +164,7 @@ def size_arguments(step: Apply, mix: Mix) -> dict[str, int | Tensor]:
     if not isinstance(size, Size) or size.choice not in mix:
         return {}
     weight = mix[size.choice]
-    if isinstance(weight, Taken):
+    if isinstance(weight, Taken | Kept):
         weight = weight.weights
     if isinstance(weight, int):
         return {"width": size.values[weight]}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metanas.errors import ShapeError, SpaceError, nearest
 from metanas.network.blocks import Phase
 from metanas.network.frozen import shadow
-from metanas.network.mixing import Mix, combine, route, size_arguments
+from metanas.network.mixing import Mix, combine, only_kept, route, size_arguments
 from metanas.network.ops import OPS, Maker, Shape
 from metanas.space import Apply, Combine, Loop, Needed, Op, Program, Size, Space, Step, sources_of
 from metanas.space.derive import derive, resolve
@@ -92,6 +92,7 @@ class Network(nn.Module):
                 p.data = p.data.to(memory_format=torch.channels_last)
         self.zeros = frozenset(s.out for s in program.steps if isinstance(s, Apply) and s.op.kind == "none")
         self.last_read = _last_read(program)
+        self.kept: Mapping[str, tuple[int, ...]] = {}
 
     def forward(
         self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
@@ -102,7 +103,7 @@ class Network(nn.Module):
 
         Raises SpaceError for a choice that the network does not have.
         """
-        mix = mix or {}
+        mix = only_kept(mix or {}, self.kept)
         self.check(mix)
         values = dict(zip(self.program.inputs, inputs, strict=True))
         way = route(self.program, mix)
@@ -129,6 +130,14 @@ class Network(nn.Module):
         """The plain executor of the same modules: what a fused one was made of."""
         return self
 
+    def keep(self, kept: Mapping[str, tuple[int, ...]]) -> None:
+        """From now on only these candidates of a choice run in its mixtures, whose other weights must be 0.
+
+        Args:
+            kept: choice -> indices of candidates, growing; a choice that is not in it keeps all.
+        """
+        self.kept = dict(kept)
+
     def check(self, mix: Mix) -> None:
         """Raises SpaceError for a choice that the network does not have; one without choices takes any mix."""
         if self.program.choices:
@@ -147,7 +156,9 @@ class Network(nn.Module):
         return torch.stack(states, 1)
 
 
-OWN_NAMES = frozenset({*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan", "check", "plain"})
+OWN_NAMES = frozenset(
+    {*dir(nn.Module()), "program", "shapes", "zeros", "last_read", "phase", "scan", "check", "plain", "kept", "keep"}
+)
 
 
 def module_name(value: str) -> str:

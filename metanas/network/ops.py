@@ -22,6 +22,8 @@ from metanas.network.blocks import (
     Narrow,
     Phase,
     Residual,
+    Rest,
+    Shuffle,
     SqueezeExcite,
     Zero,
     activation,
@@ -123,6 +125,13 @@ def squeeze_excite(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     return SqueezeExcite(shape[0], int(op.option("squeezed", max(shape[0] // 4, 1))))
 
 
+def rest(op: Op, shape: Shape, phase: Phase) -> nn.Module:
+    """The last channels, pooled where there is a stride: what passes by beside operations on the first ones."""
+    if width_of(op, shape) >= shape[0]:
+        raise ShapeError(f"the rest of {shape[0]} channels cannot be {op.width}: as many must go in as come out")
+    return Rest(width_of(op, shape), op.stride)
+
+
 def normed(op: Op, shape: Shape, phase: Phase) -> nn.Module:
     """Norm (and activation) alone, of images or rows."""
     if len(shape) not in (1, 3):
@@ -155,6 +164,8 @@ OPS: Mapping[str, Maker] = {
     "elastic_depthwise": elastic_depthwise,
     "squeeze_excite": squeeze_excite,
     "narrow": lambda op, shape, phase: Narrow(width_of(op, shape)),
+    "rest": rest,
+    "shuffle": lambda op, shape, phase: Shuffle(op.groups),
     "elastic_linear": elastic_linear,
     "norm": normed,
     "linear": linear,

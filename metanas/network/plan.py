@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ from metanas.network.grouped import (
 from metanas.space import Apply, Combine, Program, Step, sources_of
 
 Shape = tuple[int, ...]
-SHARED = ("avg_pool", "max_pool", "activation", "flatten")
+SHARED = ("avg_pool", "max_pool", "activation", "flatten", "narrow", "rest")
 """Operations that are computed once where they have no parameters and read the same value."""
 
 
@@ -50,6 +50,7 @@ class Parts:
     mixed:   choices that are set to mixing weights
     call:    (step, values, mix) -> value, as the plain executor computes it
     blocked: whether dilated convolutions run on blocks of pixels: faster on a CPU
+    kept:    of choices that are mixed, the candidates that run where not all do
     """
 
     program: Program
@@ -59,11 +60,26 @@ class Parts:
     mixed: frozenset[str]
     call: Callable[[Step, Values, Mapping[str, Tensor]], Tensor]
     blocked: bool
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def sources(self, step: Step) -> tuple[str, ...]:
+        """What a step reads: of a mixture, what is kept."""
+        if isinstance(step, Combine) and step.choice and step.choice in self.kept:
+            return tuple(step.sources[k] for k in self.kept[step.choice])
+        return sources_of(step)
+
+    def running(self) -> Parts:
+        """The same without the steps that nothing reads which runs."""
+        need = {self.program.output}
+        for step in reversed(self.program.steps):
+            if step.out in need:
+                need.update(self.sources(step))
+        return replace(self, program=replace(self.program, steps=tuple(s for s in self.program.steps if s.out in need)))
 
 
 def plan(parts: Parts) -> tuple[tuple[FusedStep, ...], str]:
     """The steps that compute the program's output, and what it is called: a skip has the name of what it skips."""
-    planner = _Planner(parts)
+    planner = _Planner(parts.running() if parts.kept else parts)
     return planner.steps(), planner.name(parts.program.output)
 
 
@@ -89,7 +105,7 @@ class _Planner:
         return self.alias.get(value, value)
 
     def _sources(self, step: Step) -> tuple[str, ...]:
-        return tuple(map(self.name, sources_of(step)))
+        return tuple(map(self.name, self.parts.sources(step)))
 
     def _name(self) -> None:
         seen: dict[object, str] = {}
@@ -114,7 +130,8 @@ class _Planner:
                 continue
             mixed = step.choice in self.parts.mixed
             terms: list[tuple[str, Part | None]] = []
-            for k, value in enumerate(map(self.name, step.sources)):
+            kept = self.parts.kept.get(step.choice or "", range(len(step.sources)))
+            for k, value in ((k, self.name(step.sources[k])) for k in kept):
                 if not mixed and value in found and reads[value] == 1:
                     terms += found.pop(value)
                 else:
@@ -209,7 +226,7 @@ class _Planner:
                 return self._chain(step)
             if isinstance(module := self._module(step), FactorizedReduce):
                 return self._halve(step, module)
-        named = {source: self.name(source) for source in sources_of(step)}
+        named = {source: self.name(source) for source in self.parts.sources(step)}
 
         def call(values: Values, mix: Mapping[str, Tensor]) -> Tensor:
             return self.parts.call(step, {old: values[new] for old, new in named.items()}, mix)

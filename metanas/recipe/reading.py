@@ -163,6 +163,13 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     ):
         if warmup is not None and warmup >= epochs:
             yield f"{name}.warmup: should be below {name}.epochs, which is {epochs}, got {warmup}"
+    if recipe.search.perturb_steps and not recipe.search.perturb:
+        yield f"search.perturb_steps: goes with search.perturb above 0, got {recipe.search.perturb_steps}"
+    learned = recipe.search.epochs - recipe.search.warmup_epochs
+    if recipe.search.shrink_to is not None and recipe.search.shrink_stages >= learned:
+        yield f"search.shrink_stages: should be below the {learned} epochs in which omega is learned, got " + str(
+            recipe.search.shrink_stages
+        )
     counts = [r.candidates for r in recipe.search.refine]
     if counts != sorted(counts, reverse=True):
         yield f"search.refine: every round should take at most as many candidates as the one before, got {counts}"

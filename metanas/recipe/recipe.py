@@ -110,7 +110,9 @@ class SearchRecipe(Section):
     learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
     supernet; "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget
     what is inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
-    `guard`: what may end the search early.
+    `guard`: what may end the search early. `perturb`, `perturb_steps`: of SDARTS, with any controller by gradient whose
+    weights are not one-hot. `shrink_to`, `shrink_stages`: candidates that are left of each choice in the end, and in
+    how many stages the others go (DrNAS: 3 of 5 in one).
     """
 
     controller: str = "drnas"
@@ -135,6 +137,10 @@ class SearchRecipe(Section):
     executor: Literal["fused", "plain"] = "fused"
     checkpoint: bool = False
     guard: GuardRecipe = GuardRecipe()
+    perturb: Part = 0.0
+    perturb_steps: Annotated[int, Field(ge=0)] = 0
+    shrink_to: Whole | None = None
+    shrink_stages: Whole = 1
 
     @property
     def warmup_epochs(self) -> int:

@@ -20,6 +20,7 @@ from metanas.controllers import (
     GradientController,
     GumbelSoftmax,
     LocalSearch,
+    PcDarts,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
@@ -42,6 +43,7 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "gumbel": GumbelSoftmax,
     "local_search": LocalSearch,
     "optuna": OptunaSearch,
+    "pc_darts": PcDarts,
     "predictor": Predictor,
     "random": RandomSearch,
 }

@@ -29,6 +29,7 @@ from metanas.space.importing import from_genotype as from_genotype
 from metanas.space.importing import from_nasbench201 as from_nasbench201
 from metanas.space.importing import to_genotype as to_genotype
 from metanas.space.kinds import labels_of as labels_of
+from metanas.space.partial import partial_channels as partial_channels
 from metanas.space.program import Apply as Apply
 from metanas.space.program import Combine as Combine
 from metanas.space.program import Loop as Loop

@@ -23,6 +23,7 @@ from metanas.controllers import (
     LocalSearch,
     Nsga2,
     ParetoController,
+    PcDarts,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
@@ -47,11 +48,10 @@ GRADIENT = (
     Gdas(),
     FairDarts(),
     FairDarts(threshold=0.6, zero_one=0.0, scale=1.0),
+    PcDarts(),
+    PcDarts(parts=2, scale=1.0),
 )
 """Every controller that learns from gradients, with settings that matter: one line each."""
-
-APART = tuple(controller for controller in GRADIENT if isinstance(controller, FairDarts))
-"""Those whose candidates do not compete: weights without a sum, and a derivation with a threshold."""
 
 VALUE = (
     RandomSearch(),
@@ -147,8 +147,9 @@ def test_start_is_a_function_of_the_generator(controller, space):
     first = controller.start(space, generator=seeded(3))
     torch.manual_seed(2)
     again, other = controller.start(space, generator=seeded(3)), controller.start(space, generator=seeded(4))
-    assert list(first) == [c.name for c in space.choices if c.take == 1]
-    assert all(first[c.name].shape == (len(c.candidates),) for c in space.choices if c.take == 1)
+    inputs = isinstance(controller, PcDarts)
+    assert list(first) == [c.name for c in space.choices if c.take == 1 or inputs]
+    assert all(first[c.name].shape == (len(c.candidates),) for c in space.choices if c.take == 1 or inputs)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(torch.equal(first[name], other[name]) for name in first) == controller.fixed
 
@@ -168,7 +169,7 @@ def test_relaxed_weights_are_on_the_simplex(controller, omega, progress):
     assert list(weights) == list(omega)
     for name, w in weights.items():
         assert w.shape == omega[name].shape and w.dtype == omega[name].dtype
-        assert (w >= 0).all() and (controller in APART or abs(w.sum() - 1) < 1e-12) and (w <= 1 + 1e-12).all()
+        assert (w >= 0).all() and (not controller.competing or abs(w.sum() - 1) < 1e-12) and (w <= 1 + 1e-12).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -178,7 +179,7 @@ def test_relaxed_and_expected_weights_stay_finite_far_out(controller, far, dtype
     weights, mean = relax(controller, {"y": row})["y"], controller.expected({"y": row})["y"]
     weights[0].backward()
     for x in (weights, mean):
-        assert (controller in APART or abs(x.sum() - 1) < 1e-5) and (x >= 0).all() and (x <= 1).all()
+        assert (not controller.competing or abs(x.sum() - 1) < 1e-5) and (x >= 0).all() and (x <= 1).all()
     assert torch.isfinite(row.grad).all()
 
 
@@ -229,7 +230,7 @@ def test_a_preview_is_what_omega_alone_derives(controller, space, omega):
     assert preview == controller.derive(space, omega, evaluate=never_called, generator=seeded())
     expected = controller.expected(omega)
     for choice in space.choices:
-        if choice.name in omega and choice.name in preview and controller not in APART:
+        if choice.name in omega and choice.name in preview and choice.take == 1 and controller.competing:
             best = max(choice.options, key=lambda label: expected[choice.name][choice.index(label)])
             assert preview[choice.name] == (best,)
 
@@ -238,7 +239,7 @@ def test_a_candidate_that_is_never_derived_is_not_derived_however_strong(control
     space = spaces["darts"]
     omega = controller.start(space, generator=seeded())
     for choice in space.choices:
-        if choice.name in omega:
+        if choice.name in omega and choice.take == 1:
             omega[choice.name][choice.index("none")] = 9.0
             omega[choice.name][choice.index("sep_conv_3x3")] = 8.0
 

@@ -70,14 +70,15 @@ def tiny() -> SimpleNamespace:
         **schedule: Any,
     ) -> GradientSearch:
         space, data = tiny_space(), data or tiny_data()
-        network = supernet(space, data.shape, CLASSES, seed=seed)
+        controller = controller or Darts()
+        network = supernet(controller.supernet_space(space), data.shape, CLASSES, seed=seed)
         settings = Schedule(**{"epochs": 3, "batch_size": 4, "lr": 0.1, "monitor": 9} | schedule)
         return GradientSearch(
             space,
             network,
             meta_network(network, loss=loss),
             estimator or FirstOrder(),
-            controller or Darts(),
+            controller,
             data,
             settings,
             seed=seed,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metanas.bilevel import ConjugateGradient, FiniteDifference, FirstOrder, Nystrom
-from metanas.controllers import Darts, DartsPt, DrNas, RandomSearch
+from metanas.controllers import Darts, DartsPt, DrNas, FairDarts, PcDarts, RandomSearch
 from metanas.errors import CheckpointError
 from metanas.loop import ValueSearch
 from metanas.loop.state import optimizer_state, restore_optimizer
@@ -24,6 +24,8 @@ KINDS = {
     "a warm linear solve": {"controller": Darts(), "estimator": ConjugateGradient(2, damping=1.0)},
     "a sketch that is drawn": {"controller": Darts(), "estimator": Nystrom(3, damping=1.0)},
     "fixed omega": {"controller": DartsPt()},
+    "candidates that do not compete": {"controller": FairDarts()},
+    "partial channels": {"controller": PcDarts(parts=2)},
     "with batches left out": {"controller": DrNas(), "patience": 100},
 }
 

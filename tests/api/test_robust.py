@@ -1,0 +1,110 @@
+"""A search that a guard ends: what the run says, and that it goes on from any checkpoint; what does not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metanas
+from metanas.api.recorder import Recorder
+from metanas.errors import InterruptedSearchError, RecipeError
+from metanas.ui import read
+
+Quick = Callable[..., Any]
+ENDS = {"search.epochs": 4, "search.guard.entropy": 0.999999, "checkpoint_seconds": 0.0}
+"""A bound that every search is below after its first epoch or two."""
+
+
+def test_the_run_says_that_and_why(quick: Quick) -> None:
+    result = quick(run="first", controller="darts", settings=ENDS | {"search.options.lr": 0.5})
+    run = metanas.load_run("first")
+    (event,) = [e for e in run.events() if e["kind"] == "guard"]
+    epochs = [e["epoch"] for e in run.events() if e["kind"] == "epoch"]
+    assert epochs == list(range(1, event["epoch"] + 1)) and event["epoch"] < 4 and event["back_to"] == event["epoch"]
+    (said,) = [e["message"] for e in run.events() if e["kind"] == "log" and e["level"] == "warning"]
+    assert said == f"a guard ended the search after epoch {event['epoch']}: {event['reason']}"
+    assert {k: event[k] for k in ("epoch", "back_to", "reason")} == result_of(result)["guard"]
+    assert result_of(result)["epochs"] == event["epoch"]
+    assert read(result.run).guard == event["reason"]
+
+
+def result_of(result: Any) -> dict[str, Any]:
+    return metanas.load_run(result.run).folder.read_result()
+
+
+def test_it_goes_on_from_a_checkpoint_of_the_training(
+    quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ENDS | {"search.options.lr": 0.5}
+    whole = quick(run="whole", controller="darts", settings=settings)
+
+    def stops(recorder: Recorder, *args: Any) -> None:
+        raise InterruptedSearchError("stopped", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", stops)
+        with pytest.raises(InterruptedSearchError):
+            quick(run="cut", controller="darts", settings=settings)
+    again = metanas.load_run("cut").resume(data=images)
+    assert again.architecture == whole.architecture and again.test_score == whole.test_score
+    assert result_of(again)["guard"] == result_of(whole)["guard"]
+
+
+def test_a_supernet_of_partial_channels_hands_on_no_weights(quick: Quick, images: Any, runs: Path) -> None:
+    refine = {"search.refine": [{"candidates": 2, "epochs": 1}]}
+    with pytest.raises(RecipeError, match=r"search\.refine_from: .*take scratch"):
+        quick(run="first", controller="pc_darts", settings=refine)
+    assert not runs.exists()
+    result = quick(run="first", controller="pc_darts", settings=refine | {"search.refine_from": "scratch"})
+    with pytest.raises(RecipeError, match=r"search\.controller: its supernet cannot begin"):
+        result.transfer(images, how="search", run="second", settings={"search.refine": []})
+
+
+def test_what_mixes_nothing_is_not_perturbed(quick: Quick, runs: Path) -> None:
+    for controller in ("gdas", "random"):
+        with pytest.raises(RecipeError, match=r"search\.perturb: (Gdas|RandomSearch) mixes no candidates"):
+            quick(run="first", controller=controller, settings={"search.perturb": 0.1})
+    with pytest.raises(RecipeError, match=r"search\.perturb_steps: goes with search\.perturb above 0, got 7"):
+        quick(run="first", settings={"search.perturb_steps": 7})
+    assert not runs.exists()
+
+
+def test_a_search_that_shrinks_says_so_and_goes_on_from_its_checkpoint(
+    quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"search.epochs": 3, "search.shrink_to": 1, "checkpoint_seconds": 0.0}
+    whole = quick(run="whole", settings=settings)
+    said = [e["message"] for e in metanas.load_run("whole").events() if e["kind"] == "log"]
+    assert "after epoch 2 every choice goes on with its 1 strongest candidates" in said
+
+    pause_point = Recorder.pause_point
+
+    def stops(recorder: Recorder, place: int, tree: Any) -> None:
+        pause_point(recorder, place, tree)
+        if place == 6:  # in the third epoch: 160 images make 2 steps
+            raise InterruptedSearchError("stopped", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "pause_point", stops)
+        with pytest.raises(InterruptedSearchError):
+            quick(run="cut", settings=settings)
+    again = metanas.load_run("cut").resume(data=images)
+    assert again.architecture == whole.architecture and again.test_score == whole.test_score
+
+
+def test_what_learns_no_omega_has_nothing_to_shrink(quick: Quick, runs: Path) -> None:
+    with pytest.raises(RecipeError, match=r"search\.shrink_to: DartsPt learns no omega"):
+        quick(run="first", controller="darts_pt", settings={"search.shrink_to": 1})
+    with pytest.raises(RecipeError, match=r"search\.shrink_stages: should be below the 2 epochs in which .*, got 2"):
+        quick(run="first", settings={"search.shrink_to": 1, "search.shrink_stages": 2})
+    assert not runs.exists()
+
+
+def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> None:
+    for controller in ("darts_pt", "random"):
+        with pytest.raises(RecipeError, match=r"search\.guard: (DartsPt|RandomSearch) learns no omega"):
+            quick(run="first", controller=controller, settings={"search.guard.skip_share": 0.5})
+    assert not runs.exists()
