@@ -22,6 +22,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import RunError
 from metanas.exporters import Written
+from metanas.loop import Objective
 from metanas.network import Maker
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.spaces import usual_settings
@@ -50,6 +51,7 @@ def search(
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
     metric: Metric | None = None,
+    objective: Objective | None = None,
     run: str | Path | None = None,
     view: View | None = None,
 ) -> Result:
@@ -67,7 +69,7 @@ def search(
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
         controller: `"darts"`, `"drnas"`, `"gdas"`, `"gumbel"`, `"darts_pt"`; by values `"random"`,
             `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
-            `metanas.samplers.OptunaSearch`); or one of your own.
+            `metanas.samplers.OptunaSearch`); by several values `"nsga2"`; or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
@@ -77,6 +79,8 @@ def search(
         metric: what networks are judged by, (outputs, targets) -> scalar, larger is better; given a whole split at once
             in a test, and batches in a training (nan where it is not defined). Named by its `__name__`. Default: the
             data's task's (accuracy, or R2).
+        objective: of a controller by values, in place of short trainings: architecture -> a number, larger is better;
+            or one number for each name of `search.objectives`, in its own units (`["speed", "-latency"]`).
         run: the run folder, which must be new: a name in `runs/`, or a Path anywhere; default: a numbered name.
         view: shows the run while it works, as `metanas.ui.view_for` does; default: silence.
 
@@ -103,6 +107,7 @@ def search(
         ops=ops,
         loss=loss,
         metric=metric,
+        objective=objective,
     )
     changes: dict[str, Any] = {
         "data.target": target,
@@ -133,6 +138,7 @@ def resume(
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
     metric: Metric | None = None,
+    objective: Objective | None = None,
     device: str | None = None,
     view: View | None = None,
     **tuning: Any,
@@ -143,8 +149,8 @@ def resume(
 
     Args:
         run: a name in `runs/`, or a Path.
-        data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
-            names.
+        data, controller, estimator, ops, loss, metric, objective: what the run was started with, where those were
+            objects and not names.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
             `metanas.fewshot`: the network, descriptions and encoder.
@@ -170,7 +176,7 @@ def resume(
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
         return result_of(folder, ops)
-    handed = Handed(controller, estimator, ops, loss, metric)
+    handed = Handed(controller, estimator, ops, loss, metric, objective)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
     missing = [name for name in document["handed"] if name not in handed.described()]
     missing += ["data"] if recipe.data.source is None and data is None else []

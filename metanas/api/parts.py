@@ -15,12 +15,12 @@ from metanas.api.executor import fused_if_equal
 from metanas.api.origin import Origin
 from metanas.api.ranks import Ranks
 from metanas.bilevel import Estimator, over_ranks
-from metanas.controllers import Controller, GradientController, ValueController
+from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
-from metanas.evaluation import ScratchTraining, short_training
-from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
+from metanas.evaluation import Briefly, ScratchTraining, briefly_trained, short_measures, short_training
+from metanas.loop import VALUE, Brief, GradientSearch, Objective, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import OPS, Maker, Network, WithAuxiliary, bequeath, derived, inherit, supernet
 from metanas.recipe import Recipe
@@ -50,6 +50,7 @@ class Handed:
     ops: Mapping[str, Maker] | None = None
     loss: Loss | None = None
     metric: Metric | None = None
+    objective: Objective | None = None
 
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
@@ -57,7 +58,7 @@ class Handed:
         >>> Handed(loss=nn.functional.mse_loss).described()
         {'loss': 'mse_loss'}
         """
-        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric")}
+        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric", "objective")}
         words = {name: describe(value) for name, value in given.items() if value is not None}
         return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
 
@@ -146,6 +147,7 @@ class Parts:
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
+        self._check_objectives()
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
@@ -164,6 +166,17 @@ class Parts:
                     WithAuxiliary(last, head, outputs, seed=0)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+
+    def _check_objectives(self) -> None:
+        """Refuses objectives that the controller has no use for, and a controller that has none."""
+        names, controller = self.recipe.search.objectives, self.controller
+        kind = type(controller).__name__
+        if isinstance(controller, GradientController) and (names or self.handed.objective is not None):
+            raise RecipeError(
+                [f"search.objectives: {kind} learns from gradients; take a controller by values, or none"]
+            )
+        if isinstance(controller, ParetoController) and len(names) < 2:
+            raise RecipeError([f'search.objectives: {kind} needs two or more, as in ["score", "-parameters"]'])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -260,7 +273,7 @@ class Parts:
     def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch:
         """The search at its beginning. `warn` is told where the fused executor cannot be used."""
         controller = self.controller
-        if isinstance(controller, ValueController):
+        if isinstance(controller, ValueController | ParetoController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
         network = supernet(
@@ -298,16 +311,19 @@ class Parts:
         mix = {name: torch.rand(len(row), generator=generator).to(self.device) for name, row in omega.items()}
         return self.data.inner.inputs[:COMPARED], mix
 
-    def _by_value(self, controller: ValueController) -> ValueSearch:
+    def _by_value(self, controller: ValueController | ParetoController) -> ValueSearch:
         section = self.recipe.search
-        brief = self.brief(None if self.origin is None else self.origin.weights)
-        return ValueSearch(
-            self.space,
-            lambda architecture: brief(architecture, section.value_epochs),
-            controller,
-            budget=section.budget,
-            seed=self.recipe.seed,
-        )
+        objective = self.handed.objective or self._measured()
+        budget, names = section.budget, section.objectives or (VALUE,)
+        return ValueSearch(self.space, objective, controller, budget=budget, seed=self.recipe.seed, names=names)
+
+    def _measured(self) -> Callable[[Architecture], Any]:
+        """What architectures are judged by after short trainings."""
+        section = self.recipe.search
+        briefly = self.briefly(None if self.origin is None else self.origin.weights)
+        names, shape = section.objectives, self.data.shape
+        brief: Callable[..., Any] = short_measures(briefly, names, shape) if names else short_training(briefly)
+        return lambda architecture: brief(architecture, section.value_epochs)
 
     def refinement(self, start: Architecture, weights: Mapping[str, Tensor] | None = None) -> Refinement | None:
         """The local search from a derived architecture at its beginning; None where the recipe wants none.
@@ -324,7 +340,11 @@ class Parts:
         return Refinement(self.space, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
 
     def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
-        """The objective of short trainings, every one with the same seeds.
+        """The objective of short trainings, as of `briefly`."""
+        return short_training(self.briefly(weights, lr=lr))
+
+    def briefly(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Briefly:
+        """Short trainings, every one with the same seeds.
 
         Args:
             weights: of a supernet, where every training starts; None: from scratch.
@@ -348,4 +368,4 @@ class Parts:
         section = self.recipe.evaluation
         changes = {"lr": lr or section.lr, "precision": self.recipe.precision, "drop_path": 0.0}  # too short for it
         training = make_training(section, **changes)
-        return short_training(build, self.data, training, seed=self.number("objective"), task=self.task)
+        return briefly_trained(build, self.data, training, seed=self.number("objective"), task=self.task)

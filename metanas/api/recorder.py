@@ -118,6 +118,7 @@ class Recorder:
             best=e.best_value,
             best_key=None if e.best is None else e.best.key,
             **({} if e.reason is None else {"reason": e.reason}),
+            **({"values": dict(e.values)} if e.values else {}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

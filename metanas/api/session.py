@@ -59,6 +59,7 @@ class Session:
         self.weights: dict[str, Any] | None = None
         self.supernet: dict[str, Any] | None = None  # its weights, for a refinement
         self.place = 0
+        self.front: list[dict[str, Any]] = []  # of several objectives
 
     def run(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         """Works to the end; gives the result's data and the trained network.
@@ -81,6 +82,7 @@ class Session:
             found = self._search(None if tree is None else tree["search"])
             return self._refined(found, None)
         self._lead()
+        self.front = tree.get("front", [])
         if tree["phase"] == "refine":
             self.steps, self.supernet = tree["steps"], tree["supernet"]
             return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
@@ -99,6 +101,7 @@ class Session:
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
         else:
             self._by_value(search)
+            self.front = [{"key": a.key, "architecture": a.to_json(), "values": row} for a, row in search.front()]
         self.steps = search.step
         return self.parts.space.architecture(search.derive())
 
@@ -173,6 +176,7 @@ class Session:
         return {
             "phase": "training",
             "architecture": self.architecture.to_json(),
+            "front": self.front,
             "search_seconds": self.search_seconds,
             "steps": self.steps,
             "place": self.place,
@@ -249,6 +253,7 @@ class Session:
             "metric": self.parts.task.metric_name,
             **derived,
             "random": list(rows.values()),
+            **({"front": self.front} if self.front else {}),
             **({} if origin is None else {"how": origin.how, "scratch": scratch}),
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),

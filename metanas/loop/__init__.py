@@ -1,6 +1,7 @@
 """The loops: generators of frozen steps; no printing, no files, no view."""
 
 from metanas.loop.by_gradient import GradientSearch as GradientSearch
+from metanas.loop.by_value import VALUE as VALUE
 from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
 from metanas.loop.failures import measured as measured

@@ -156,6 +156,12 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     if counts != sorted(counts, reverse=True):
         yield f"search.refine: every round should take at most as many candidates as the one before, got {counts}"
 
+    names = [name.removeprefix("-") for name in recipe.search.objectives]
+    if len(set(names)) < len(names):
+        yield f"search.objectives: should each be named once, got {', '.join(recipe.search.objectives)}"
+    if counts and len(names) > 1:
+        yield "search.refine: judges by the loss alone; leave it out, or search.objectives"
+
 
 def _contradictions_in_tuning(recipe: TuneRecipe, more: Sequence[str]) -> Iterator[str]:
     learn, inner, outer = recipe.learn, recipe.inner, recipe.outer
