@@ -20,7 +20,7 @@ from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
 from metanas.evaluation import Briefly, ScratchTraining, briefly_trained, short_measures, short_training
-from metanas.loop import VALUE, Brief, GradientSearch, Objective, Refinement, Round, ValueSearch
+from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Objective, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import OPS, Maker, Network, WithAuxiliary, bequeath, derived, inherit, supernet
 from metanas.recipe import Recipe
@@ -175,6 +175,8 @@ class Parts:
             raise RecipeError(
                 [f"search.objectives: {kind} learns from gradients; take a controller by values, or none"]
             )
+        if self.recipe.search.eta is not None and (self.by_gradient or self.handed.objective is not None):
+            raise RecipeError(["search.eta: needs a controller by values and short trainings; leave it out"])
         if isinstance(controller, ParetoController) and len(names) < 2:
             raise RecipeError([f'search.objectives: {kind} needs two or more, as in ["score", "-parameters"]'])
 
@@ -270,7 +272,7 @@ class Parts:
         seed = self.number("weights", name, "auxiliary")
         return WithAuxiliary(network, node, self.data.outputs, seed=seed).to(self.device)
 
-    def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch:
+    def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch | Hyperband:
         """The search at its beginning. `warn` is told where the fused executor cannot be used."""
         controller = self.controller
         if isinstance(controller, ValueController | ParetoController):
@@ -311,8 +313,15 @@ class Parts:
         mix = {name: torch.rand(len(row), generator=generator).to(self.device) for name, row in omega.items()}
         return self.data.inner.inputs[:COMPARED], mix
 
-    def _by_value(self, controller: ValueController | ParetoController) -> ValueSearch:
+    def _by_value(self, controller: ValueController | ParetoController) -> ValueSearch | Hyperband:
         section = self.recipe.search
+        if section.eta is not None:
+            assert isinstance(controller, ValueController)  # the others need objectives, which eta does not go with
+            brief = self.brief(None if self.origin is None else self.origin.weights)
+            longest, budget = section.value_epochs, section.budget * section.value_epochs
+            return Hyperband(
+                self.space, brief, controller, epochs=longest, eta=section.eta, budget=budget, seed=self.recipe.seed
+            )
         objective = self.handed.objective or self._measured()
         budget, names = section.budget, section.objectives or (VALUE,)
         return ValueSearch(self.space, objective, controller, budget=budget, seed=self.recipe.seed, names=names)

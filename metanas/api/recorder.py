@@ -119,6 +119,7 @@ class Recorder:
             best_key=None if e.best is None else e.best.key,
             **({} if e.reason is None else {"reason": e.reason}),
             **({"values": dict(e.values)} if e.values else {}),
+            **({} if e.epochs is None else {"epochs": e.epochs}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

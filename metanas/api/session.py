@@ -24,7 +24,7 @@ from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
-from metanas.loop import GradientSearch, Refinement, ValueSearch
+from metanas.loop import GradientSearch, Hyperband, Refinement, ValueSearch
 from metanas.network import Network
 from metanas.run import finite
 from metanas.space import Architecture
@@ -101,6 +101,7 @@ class Session:
             self.supernet = {name: p.detach() for name, p in search.theta.items()}
         else:
             self._by_value(search)
+        if isinstance(search, ValueSearch):
             self.front = [{"key": a.key, "architecture": a.to_json(), "values": row} for a, row in search.front()]
         self.steps = search.step
         return self.parts.space.architecture(search.derive())
@@ -166,7 +167,7 @@ class Session:
             self.recorder.pause_point(step.step, lambda: {"phase": "search", "search": search.state()})
         self.recorder.read_steps()
 
-    def _by_value(self, search: ValueSearch) -> None:
+    def _by_value(self, search: ValueSearch | Hyperband) -> None:
         for evaluation in search.steps():
             self.recorder.value(evaluation)
             self.recorder.pause_point(evaluation.step, lambda: {"phase": "search", "search": search.state()})

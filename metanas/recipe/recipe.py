@@ -87,13 +87,14 @@ class SearchRecipe(Section):
 
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
     of `value_epochs` epochs. `objectives`: what such a controller judges by, names of `evaluation.MEASURES`, those that
-    are to be small with a minus before them; none: minus the loss. `refine`: rounds of a local search from the derived
-    architecture, by short trainings on the inner split that are judged on the outer one (`loop.Refinement`); none by
-    default. `refine_from`: where those trainings start, from the supernet's weights or from scratch; without a
-    supernet, always from scratch. `refine_lr`: learning rate at their start; None: `evaluation.lr`, and half of it from
-    the supernet's weights. `executor`: of the supernet; "fused" computes together what reads the same value, after a
-    comparison with "plain". `checkpoint`: forget what is inside the cells in the forward pass and compute it twice, for
-    less memory; it takes the fused executor.
+    are to be small with a minus before them; none: minus the loss. `eta`: Hyperband (`loop.Hyperband`): trainings of up
+    to `value_epochs` epochs, of which one in `eta` goes on to a longer one, for as many epochs in all as `budget`
+    evaluations take. `refine`: rounds of a local search from the derived architecture, by short trainings on the inner
+    split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those trainings
+    start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`: learning
+    rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the supernet;
+    "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget what is
+    inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
     """
 
     controller: str = "drnas"
@@ -113,6 +114,7 @@ class SearchRecipe(Section):
     budget: Whole = 20
     value_epochs: Whole = 5
     objectives: tuple[str, ...] = ()
+    eta: Annotated[int, Field(ge=2)] | None = None
     refine: tuple[RoundRecipe, ...] = ()
     refine_from: Literal["supernet", "scratch"] = "supernet"
     refine_lr: Rate | None = None

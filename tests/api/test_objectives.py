@@ -11,7 +11,7 @@ import pytest
 import metanas
 from metanas.controllers import Nsga2
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
-from metanas.loop import ValueSearch
+from metanas.loop import Hyperband, ValueSearch
 from metanas.run import ask
 from metanas.space import NEEDED, Architecture, Space, chain, one_of, op
 
@@ -83,6 +83,30 @@ def test_an_objective_of_ones_own(quick: Any, wide: Space, images: Any) -> None:
     assert single.architecture.to_json() == {"first": "w1", "second": "w1"} and single.front == ()
 
 
+HALVED = {"search.eta": 2, "search.value_epochs": 2, "search.budget": 3, "evaluation.random": 0}
+
+
+def test_hyperband_by_its_recipe(quick: Any, wide: Space, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = quick(wide, controller="evolution", settings=HALVED, run="whole")
+    rows = [e for e in metanas.load_run("whole").events() if e["kind"] == "value"]
+    assert [e["epochs"] for e in rows] == [1, 1, 2, 2] and rows[0]["budget"] == 4
+    longest = max((e for e in rows if e["epochs"] == 2), key=lambda e: e["value"])
+    assert whole.architecture.to_json() == longest["architecture"]
+    plain = Hyperband.steps
+
+    def steps(self: Hyperband) -> Any:
+        for row in plain(self):
+            if row.step == 2 and not Path("runs/cut/stopped").exists():
+                Path("runs/cut/stopped").touch()
+                ask(Path("runs/cut"), "stop")
+            yield row
+
+    monkeypatch.setattr(Hyperband, "steps", steps)
+    with pytest.raises(InterruptedSearchError):
+        quick(wide, controller="evolution", settings=HALVED, run="cut")
+    assert metanas.resume("cut", data=images).found == whole.found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -90,6 +114,12 @@ def test_an_objective_of_ones_own(quick: Any, wide: Space, images: Any) -> None:
         ({"controller": "nsga2", "settings": {"search.objectives": ["score"]}}, "Nsga2 needs two or more"),
         ({"settings": TWO | {"search.options": {}}}, "search.objectives: DrNas learns from gradients"),
         ({"objective": len, "settings": {}}, "search.objectives: DrNas learns from gradients"),
+        ({"settings": HALVED}, "search.eta: needs a controller by values and short trainings"),
+        ({"controller": "random", "settings": HALVED | {"search.eta": 3}}, "search.eta: should be at most"),
+        (
+            {"controller": "nsga2", "settings": TWO | {"search.eta": 2, "search.value_epochs": 2}},
+            "search.eta: judges by",
+        ),
         (
             {"controller": "nsga2", "settings": {"search.objectives": ["score", "-latncy"]}},
             "search.objectives: unknown name '-latncy'",
