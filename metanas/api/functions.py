@@ -67,8 +67,8 @@ def search(
         target: of a .csv, the column to be predicted.
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it. Default:
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
-        controller: `"darts"`, `"drnas"`, `"gdas"`, `"gumbel"`, `"darts_pt"`; by values `"random"`,
-            `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
+        controller: `"darts"`, `"drnas"`, `"gdas"`, `"gumbel"`, `"darts_pt"`, `"reinforce"`, `"spos"`, `"rsps"`; by
+            values `"random"`, `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
             `metanas.samplers.OptunaSearch`); by several values `"nsga2"`; or one of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metanas.api.executor import fused_if_equal
 from metanas.api.origin import Origin
 from metanas.api.ranks import Ranks
-from metanas.bilevel import Estimator, over_ranks
+from metanas.bilevel import Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
@@ -112,7 +112,9 @@ class Parts:
 
     @property
     def estimator(self) -> Estimator:
-        return self.handed.estimator or make_estimator(self.recipe.search.estimator)
+        decay = getattr(self.controller, "scored", None)
+        named = make_estimator(self.recipe.search.estimator) if decay is None else ScoreFunction(decay)
+        return self.handed.estimator or named
 
     @property
     def task(self) -> Task:

@@ -75,8 +75,8 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="darts, drnas, gdas, gumbel, darts_pt; by values: random, evolution, local_search, predictor, optuna, "
-            "nsga2.",
+            help="darts, drnas, gdas, gumbel, darts_pt, reinforce, spos, rsps; by values: random, evolution, "
+            "local_search, predictor, optuna, nsga2.",
             show_default=False,
         ),
     ] = None,

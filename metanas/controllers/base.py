@@ -30,8 +30,9 @@ from metanas.space import Architecture, Space
 Omega: TypeAlias = dict[str, Tensor]
 """Structure parameters: choice -> one number per candidate, shape (candidates,)."""
 
-Evaluate: TypeAlias = Callable[[Mapping[str, Tensor]], float]
-"""The supernet's loss on held-out data at given mixing weights; smaller is better."""
+Evaluate: TypeAlias = Callable[[Mapping[str, Any]], float]
+"""The supernet's loss on held-out data at given mixing weights, or at places (`uniform_path.path_of`); smaller is
+better."""
 
 
 class Controller(ABC):
@@ -59,6 +60,13 @@ class GradientController(Controller):
     def single_path(self) -> bool:
         """Whether the weights are one-hot, so that the supernet runs what they take and nothing else."""
         return False
+
+    @property
+    def scored(self) -> float | None:
+        """Where omega learns from the value of the loss alone, the decay of the baseline of `bilevel.ScoreFunction`,
+        which is then the estimator; None: from any hypergradient.
+        """
+        return None
 
     @abstractmethod
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:

@@ -85,6 +85,7 @@ class RoundRecipe(Section):
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
+    `estimator`: of hypergradients; a controller that learns from the value of the loss (`reinforce`) has its own.
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
     of `value_epochs` epochs. `objectives`: what such a controller judges by, names of `evaluation.MEASURES`, those that
     are to be small with a minus before them; none: minus the loss. `eta`: Hyperband (`loop.Hyperband`): trainings of up

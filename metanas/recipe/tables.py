@@ -23,6 +23,9 @@ from metanas.controllers import (
     Predictor,
     RandomSearch,
     RegularisedEvolution,
+    Reinforce,
+    Rsps,
+    Spos,
 )
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, SpaceError, nearest
@@ -44,6 +47,9 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "optuna": OptunaSearch,
     "predictor": Predictor,
     "random": RandomSearch,
+    "reinforce": Reinforce,
+    "rsps": Rsps,
+    "spos": Spos,
 }
 
 ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
