@@ -2,11 +2,12 @@
 
     METANAS_DATA=folder python benchmarks/pareto.py [--seeds 20] [--budget 300] [--device titan_rtx_256]
 
-The folder holds `nasbench201.csv.gz` (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021) and `nasbench201_latency_ms.csv.gz`
-(HELP, NeurIPS 2021). What is reported is the hypervolume that a search's front covers, as a share of what the true front of
-all 15,625 architectures covers, above the worst accuracy and the largest latency, each scaled to its range. Latencies of
-nearly zero are outliers of the measurement, as are the few beyond the 99.9th percentile: both are pulled in to the 0.1st
-and the 99.9th, or they would be the front. Settings of the controllers were chosen on another device (`pixel3`).
+The folder holds `nasbench201.csv.gz` (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021) and
+`nasbench201_latency_ms.csv.gz` (HELP, NeurIPS 2021). What is reported is the hypervolume that a search's front covers,
+as a share of what the true front of all 15,625 architectures covers, above the worst accuracy and the largest latency,
+each scaled to its range. A few latencies are outliers of the measurement: those beyond the 0.1st and the 99.9th
+percentile are pulled in to them, or they would be the front. Settings of the controllers were chosen on another device
+(`pixel3`).
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def main() -> int:
         shares = [share for share, _ in found]
         print(
             f"{name:<22} {statistics.mean(shares):.4f} +- {statistics.stdev(shares):.4f} of the hypervolume, "
-            f"{statistics.mean(n for _, n in found):.0f} on the front; {(time.perf_counter() - begun) / len(found):.1f} s a search",
+            f"{statistics.mean(n for _, n in found):.0f} on the front; "
+            f"{(time.perf_counter() - begun) / len(found):.1f} s a search",
             flush=True,
         )
     return 0

@@ -27,6 +27,7 @@ from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import ExportError, RunError
 from metanas.exporters import Written
+from metanas.loop import Objective
 from metanas.network import Maker, space_of
 from metanas.recipe import Recipe, override, read, read_toml
 from metanas.recipe.spaces import usual_settings
@@ -55,6 +56,7 @@ def search(
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
     metric: Metric | None = None,
+    objective: Objective | None = None,
     run: str | Path | None = None,
     view: View | None = None,
 ) -> Result:
@@ -71,9 +73,10 @@ def search(
         target: of a .csv, the column to be predicted.
         recipe: where to start from, a Recipe or the path of its TOML file; the other arguments override it. Default:
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
-        controller: `"darts"`, `"drnas"`, `"fair_darts"`, `"gdas"`, `"gumbel"`, `"pc_darts"`, `"darts_pt"`;
-            by values `"random"`, `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"` (with any of its samplers:
-            `metanas.samplers.OptunaSearch`); or one of your own.
+        controller: `"darts"`, `"drnas"`, `"fair_darts"`, `"gdas"`, `"gumbel"`, `"pc_darts"`, `"darts_pt"`,
+            `"reinforce"`, `"spos"`, `"rsps"`; by values `"random"`, `"evolution"`, `"local_search"`, `"predictor"`,
+            `"optuna"` (with any of its samplers: `metanas.samplers.OptunaSearch`); by several values `"nsga2"`; or one
+            of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.
         settings: anything else of the recipe by dotted path: `{"search.lr": 0.05, "evaluation.random": 5}`.
@@ -83,6 +86,8 @@ def search(
         metric: what networks are judged by, (outputs, targets) -> scalar, larger is better; given a whole split at once
             in a test, and batches in a training (nan where it is not defined). Named by its `__name__`. Default: the
             data's task's (accuracy, or R2).
+        objective: of a controller by values, in place of short trainings: architecture -> a number, larger is better;
+            or one number for each name of `search.objectives`, in its own units (`["speed", "-latency"]`).
         run: the run folder, which must be new: a name in `runs/`, or a Path anywhere; default: a numbered name.
         view: shows the run while it works, as `metanas.ui.view_for` does; default: silence.
 
@@ -110,6 +115,7 @@ def search(
         loss=loss,
         metric=metric,
         module=space if isinstance(space, nn.Module) else None,
+        objective=objective,
     )
     if isinstance(space, nn.Module):
         space = space_of(space)
@@ -144,6 +150,7 @@ def resume(
     loss: Loss | None = None,
     metric: Metric | None = None,
     module: nn.Module | None = None,
+    objective: Objective | None = None,
     device: str | None = None,
     view: View | None = None,
     **tuning: Any,
@@ -154,8 +161,8 @@ def resume(
 
     Args:
         run: a name in `runs/`, or a Path.
-        data, controller, estimator, ops, loss, metric: what the run was started with, where that were objects and not
-            names.
+        data, controller, estimator, ops, loss, metric, objective: what the run was started with, where those were
+            objects and not names.
         module: the one that was searched in place of a space; built alike, its weights are those of the run.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
@@ -189,7 +196,7 @@ def resume(
         return result_of(folder, ops, module)
     spaces = read_spaces(folder, document)
     held = module if module is None or "module" not in document["handed"] else taken_up(module, folder, spaces[0])
-    handed = Handed(controller, estimator, ops, loss, metric, held)
+    handed = Handed(controller, estimator, ops, loss, metric, held, objective)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
     missing = [name for name in document["handed"] if name not in handed.described()]
     missing += ["data"] if recipe.data.source is None and data is None else []

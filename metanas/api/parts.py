@@ -16,13 +16,13 @@ from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
-from metanas.bilevel import Estimator, over_ranks
-from metanas.controllers import Controller, GradientController, ValueController
+from metanas.bilevel import Estimator, ScoreFunction, over_ranks
+from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
-from metanas.evaluation import ScratchTraining, short_training
-from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
+from metanas.evaluation import Briefly, ScratchTraining, briefly_trained, short_measures, short_training
+from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Objective, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import (
     OPS,
@@ -69,6 +69,7 @@ class Handed:
     loss: Loss | None = None
     metric: Metric | None = None
     module: nn.Module | None = None
+    objective: Objective | None = None
 
     def described(self) -> dict[str, str]:
         """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
@@ -76,7 +77,7 @@ class Handed:
         >>> Handed(loss=nn.functional.mse_loss).described()
         {'loss': 'mse_loss'}
         """
-        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric")}
+        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric", "objective")}
         words = {name: describe(value) for name, value in given.items() if value is not None}
         if self.module is not None:
             words["module"] = build_of(self.module)
@@ -132,7 +133,9 @@ class Parts:
 
     @property
     def estimator(self) -> Estimator:
-        return self.handed.estimator or make_estimator(self.recipe.search.estimator)
+        decay = getattr(self.controller, "scored", None)
+        named = make_estimator(self.recipe.search.estimator) if decay is None else ScoreFunction(decay)
+        return self.handed.estimator or named
 
     @property
     def task(self) -> Task:
@@ -166,6 +169,7 @@ class Parts:
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
+        self._check_objectives()
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
         if controller is not None and not learned and make_guards(self.recipe.search.guard):
@@ -215,6 +219,19 @@ class Parts:
             wanted.append("search.controller: its supernet cannot begin with the weights of a network; take another")
         if wanted and not fits:
             raise RecipeError([f"{line} ({type(self.controller).__name__} has partial channels)" for line in wanted])
+
+    def _check_objectives(self) -> None:
+        """Refuses objectives that the controller has no use for, and a controller that has none."""
+        names, controller = self.recipe.search.objectives, self.controller
+        kind = type(controller).__name__
+        if isinstance(controller, GradientController) and (names or self.handed.objective is not None):
+            raise RecipeError(
+                [f"search.objectives: {kind} learns from gradients; take a controller by values, or none"]
+            )
+        if self.recipe.search.eta is not None and (self.by_gradient or self.handed.objective is not None):
+            raise RecipeError(["search.eta: needs a controller by values and short trainings; leave it out"])
+        if isinstance(controller, ParetoController) and len(names) < 2:
+            raise RecipeError([f'search.objectives: {kind} needs two or more, as in ["score", "-parameters"]'])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -319,10 +336,10 @@ class Parts:
         seed = self.number("weights", name, "auxiliary")
         return WithAuxiliary(network, node, self.data.outputs, seed=seed).to(self.device)
 
-    def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch:
+    def search(self, warn: Callable[[str], None] = lambda message: None) -> GradientSearch | ValueSearch | Hyperband:
         """The search at its beginning. `warn` is told where the fused executor cannot be used."""
         controller = self.controller
-        if isinstance(controller, ValueController):
+        if isinstance(controller, ValueController | ParetoController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
         network = self._supernet(controller).to(self.device)
@@ -362,16 +379,26 @@ class Parts:
         mix = {name: torch.rand(len(row), generator=generator).to(self.device) for name, row in omega.items()}
         return self.data.inner.inputs[:COMPARED], mix
 
-    def _by_value(self, controller: ValueController) -> ValueSearch:
+    def _by_value(self, controller: ValueController | ParetoController) -> ValueSearch | Hyperband:
         section = self.recipe.search
-        brief = self.brief(None if self.origin is None else self.origin.weights)
-        return ValueSearch(
-            self.space,
-            lambda architecture: brief(architecture, section.value_epochs),
-            controller,
-            budget=section.budget,
-            seed=self.recipe.seed,
-        )
+        if section.eta is not None:
+            assert isinstance(controller, ValueController)  # the others need objectives, which eta does not go with
+            brief = self.brief(None if self.origin is None else self.origin.weights)
+            longest, budget = section.value_epochs, section.budget * section.value_epochs
+            return Hyperband(
+                self.space, brief, controller, epochs=longest, eta=section.eta, budget=budget, seed=self.recipe.seed
+            )
+        objective = self.handed.objective or self._measured()
+        budget, names = section.budget, section.objectives or (VALUE,)
+        return ValueSearch(self.space, objective, controller, budget=budget, seed=self.recipe.seed, names=names)
+
+    def _measured(self) -> Callable[[Architecture], Any]:
+        """What architectures are judged by after short trainings."""
+        section = self.recipe.search
+        briefly = self.briefly(None if self.origin is None else self.origin.weights)
+        names, shape = section.objectives, self.data.shape
+        brief: Callable[..., Any] = short_measures(briefly, names, shape) if names else short_training(briefly)
+        return lambda architecture: brief(architecture, section.value_epochs)
 
     def refinement(self, start: Architecture, weights: Mapping[str, Tensor] | None = None) -> Refinement | None:
         """The local search from a derived architecture at its beginning; None where the recipe wants none.
@@ -388,7 +415,11 @@ class Parts:
         return Refinement(self.space, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
 
     def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
-        """The objective of short trainings, every one with the same seeds.
+        """The objective of short trainings, as of `briefly`."""
+        return short_training(self.briefly(weights, lr=lr))
+
+    def briefly(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Briefly:
+        """Short trainings, every one with the same seeds.
 
         Args:
             weights: of a supernet, where every training starts; None: from scratch.
@@ -406,4 +437,4 @@ class Parts:
         section = self.recipe.evaluation
         changes = {"lr": lr or section.lr, "precision": self.recipe.precision, "drop_path": 0.0}  # too short for it
         training = make_training(section, **changes)
-        return short_training(build, self.data, training, seed=self.number("objective"), task=self.task)
+        return briefly_trained(build, self.data, training, seed=self.number("objective"), task=self.task)

@@ -128,6 +128,8 @@ class Recorder:
             best=e.best_value,
             best_key=None if e.best is None else e.best.key,
             **({} if e.reason is None else {"reason": e.reason}),
+            **({"values": dict(e.values)} if e.values else {}),
+            **({} if e.epochs is None else {"epochs": e.epochs}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

@@ -56,6 +56,19 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
+@dataclass(frozen=True)
+class OnFront:
+    """An architecture that no other one beats in every objective, and its values, by the names in the recipe."""
+
+    architecture: Architecture
+    values: Mapping[str, float]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> OnFront:
+        """From a row of a result's data."""
+        return cls(Architecture.from_json(row["architecture"], row.get("key")), dict(row["values"]))
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The outcome of a search, or of a transfer (`how` it was made).
@@ -65,7 +78,8 @@ class Result:
     nn.Module in evaluation mode that takes images normalised as in `mean` and `std`, (batch, channels, height, width),
     or rows as `table.encode` gives them, (batch, features), to (batch, classes); in a regression to (batch, 1), in
     units of `scale`, the mean and deviation of the targets. Where a module of the user's own was searched it is that
-    module, decided: plain torch.
+    module, decided: plain torch. `front`: of a search for several objectives, what no other one beats, the best in the
+    first objective first; `found` is the one of them that gives up least.
     """
 
     found: Trained
@@ -85,6 +99,7 @@ class Result:
     metric: str
     scratch: Trained | None = None
     how: str | None = None
+    front: tuple[OnFront, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -260,6 +275,7 @@ def make_result(
         metric=data.get("metric", "accuracy"),
         scratch=None if data.get("scratch") is None else Trained.of(data["scratch"]),
         how=data.get("how"),
+        front=tuple(map(OnFront.of, data.get("front", ()))),
     )
 
 

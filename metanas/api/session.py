@@ -24,7 +24,7 @@ from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
-from metanas.loop import GradientSearch, Refinement, ValueSearch
+from metanas.loop import GradientSearch, Hyperband, Refinement, ValueSearch
 from metanas.network import Network
 from metanas.run import finite
 from metanas.space import Architecture
@@ -60,6 +60,7 @@ class Session:
         self.supernet: dict[str, Any] | None = None  # its weights, for a refinement
         self.guarded: dict[str, Any] | None = None  # after which epoch a guard ended the search, and why
         self.place = 0
+        self.front: list[dict[str, Any]] = []  # of several objectives
 
     def run(self, tree: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:
         """Works to the end; gives the result's data and the trained network.
@@ -83,6 +84,7 @@ class Session:
             return self._refined(found, None)
         self._lead()
         self.guarded = tree.get("guarded")  # the first version knew no guards
+        self.front = tree.get("front", [])
         if tree["phase"] == "refine":
             self.steps, self.supernet = tree["steps"], tree["supernet"]
             return self._refined(self.parts.space.architecture(tree["start"]), tree["refinement"])
@@ -106,6 +108,8 @@ class Session:
                 self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}
         else:
             self._by_value(search)
+        if isinstance(search, ValueSearch):
+            self.front = [{"key": a.key, "architecture": a.to_json(), "values": row} for a, row in search.front()]
         self.steps = search.step
         return self.parts.space.architecture(search.derive())
 
@@ -171,7 +175,7 @@ class Session:
             self.recorder.pause_point(step.step, lambda: {"phase": "search", "search": search.state()})
         self.recorder.read_steps()
 
-    def _by_value(self, search: ValueSearch) -> None:
+    def _by_value(self, search: ValueSearch | Hyperband) -> None:
         for evaluation in search.steps():
             self.recorder.value(evaluation)
             self.recorder.pause_point(evaluation.step, lambda: {"phase": "search", "search": search.state()})
@@ -181,6 +185,7 @@ class Session:
         return {
             "phase": "training",
             "architecture": self.architecture.to_json(),
+            "front": self.front,
             "search_seconds": self.search_seconds,
             "steps": self.steps,
             "place": self.place,
@@ -258,6 +263,7 @@ class Session:
             "metric": self.parts.task.metric_name,
             **derived,
             "random": list(rows.values()),
+            **({"front": self.front} if self.front else {}),
             **({} if origin is None else {"how": origin.how, "scratch": scratch}),
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),

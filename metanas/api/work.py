@@ -53,7 +53,7 @@ def prepare(
     Raises:
         RecipeError, SpaceError, DataError: as `metanas.search` says.
     """
-    check_names(recipe, controller=handed.controller is None, estimator=handed.estimator is None)
+    check_names(recipe, **{name: getattr(handed, name) is None for name in ("controller", "estimator", "objective")})
     if space is not None and recipe.space.options:
         raise RecipeError(["space.options: needs a space by name, and a Space was handed over; build it with them"])
     built = load_space(recipe.space.name or "", **recipe.space.options) if space is None else space

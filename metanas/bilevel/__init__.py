@@ -13,6 +13,7 @@ from metanas.bilevel.problem import Bilevel, descend, persists, same
 from metanas.bilevel.ranks import over_ranks
 from metanas.bilevel.reptile import Reptile
 from metanas.bilevel.rules import SGD, Adam, AdamW, Rule, per_step
+from metanas.bilevel.score_function import ScoreFunction
 from metanas.bilevel.solve import solve
 from metanas.bilevel.stepping import Report, TorchStep, torch_step
 from metanas.bilevel.tasks import Tasks
@@ -40,6 +41,7 @@ __all__ = [
     "Report",
     "Reptile",
     "Rule",
+    "ScoreFunction",
     "Tasks",
     "TorchStep",
     "Train",

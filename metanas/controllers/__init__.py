@@ -21,4 +21,8 @@ from metanas.controllers.nsga2 import Nsga2 as Nsga2
 from metanas.controllers.pc_darts import PcDarts as PcDarts
 from metanas.controllers.predictor import Predictor as Predictor
 from metanas.controllers.random_search import RandomSearch as RandomSearch
+from metanas.controllers.reinforce import Reinforce as Reinforce
+from metanas.controllers.rsps import Rsps as Rsps
 from metanas.controllers.scalarised import Scalarised as Scalarised
+from metanas.controllers.spos import Spos as Spos
+from metanas.controllers.uniform_path import UniformPath as UniformPath

@@ -30,8 +30,9 @@ from metanas.space import Architecture, Space
 Omega: TypeAlias = dict[str, Tensor]
 """Structure parameters: choice -> one number per candidate, shape (candidates,)."""
 
-Evaluate: TypeAlias = Callable[[Mapping[str, Tensor]], float]
-"""The supernet's loss on held-out data at given mixing weights; smaller is better."""
+Evaluate: TypeAlias = Callable[[Mapping[str, Any]], float]
+"""The supernet's loss on held-out data at given mixing weights, or at places (`uniform_path.path_of`); smaller is
+better."""
 
 
 class Controller(ABC):
@@ -68,6 +69,13 @@ class GradientController(Controller):
     def supernet_space(self, space: Space) -> Space:
         """What the supernet is of: the space, or one with the same choices in which less of each candidate runs."""
         return space
+
+    @property
+    def scored(self) -> float | None:
+        """Where omega learns from the value of the loss alone, the decay of the baseline of `bilevel.ScoreFunction`,
+        which is then the estimator; None: from any hypergradient.
+        """
+        return None
 
     @abstractmethod
     def start(self, space: Space, *, generator: torch.Generator) -> Omega:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from metanas.controllers.base import Omega
-from metanas.controllers.gumbel import GumbelSoftmax
+from metanas.controllers.gumbel import GumbelSoftmax, straight_through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,5 @@ class Gdas(GumbelSoftmax):
         return True
 
     def relax(self, omega: Omega, *, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        def hard(soft: Tensor) -> Tensor:
-            return torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0) + (soft - soft.detach())
-
         drawn = super().relax(omega, progress=progress, generator=generator)
-        return {name: hard(soft) for name, soft in drawn.items()}  # exactly one-hot
+        return {name: straight_through(soft) for name, soft in drawn.items()}  # exactly one-hot

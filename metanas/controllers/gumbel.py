@@ -93,3 +93,13 @@ def check_temperatures(*temperatures: float) -> None:
     """Raises SpaceError for a temperature that is not positive."""
     if not min(temperatures) > 0:
         raise SpaceError(f"temperatures must be > 0, got {' and '.join(map(str, temperatures))}")
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """Exactly one-hot of the largest over the last axis, with the derivative of `soft`.
+
+    >>> straight_through(torch.tensor([0.25, 0.75]))
+    tensor([0., 1.])
+    """
+    hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return hard + (soft - soft.detach())

@@ -38,7 +38,8 @@ class Nsga2(ParetoController):
 
     Args:
         population: parents, and children of a generation.
-        crossover, mutation: probabilities.
+        crossover, mutation: probabilities; that of a mutation is about what one of a few choices has where each mutates
+            as often as one over their number.
 
     Raises:
         SpaceError: a population below 2, or a probability that is none.
@@ -46,7 +47,7 @@ class Nsga2(ParetoController):
 
     population: int = 20
     crossover: float = 0.9
-    mutation: float = 0.5
+    mutation: float = 0.65
 
     def __post_init__(self) -> None:
         if self.population < 2:

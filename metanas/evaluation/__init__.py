@@ -4,12 +4,16 @@ from metanas.evaluation.cost import Cost as Cost
 from metanas.evaluation.cost import cost as cost
 from metanas.evaluation.episodes import EpisodicScore as EpisodicScore
 from metanas.evaluation.episodes import episodic_score as episodic_score
+from metanas.evaluation.measures import MEASURES as MEASURES
+from metanas.evaluation.measures import short_measures as short_measures
 from metanas.evaluation.retraining import Retraining as Retraining
 from metanas.evaluation.retraining import Shaped as Shaped
+from metanas.evaluation.training import Briefly as Briefly
 from metanas.evaluation.training import Carried as Carried
 from metanas.evaluation.training import Epoch as Epoch
 from metanas.evaluation.training import Score as Score
 from metanas.evaluation.training import ScratchTraining as ScratchTraining
 from metanas.evaluation.training import Training as Training
+from metanas.evaluation.training import briefly_trained as briefly_trained
 from metanas.evaluation.training import score as score
 from metanas.evaluation.training import short_training as short_training

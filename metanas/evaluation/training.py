@@ -314,32 +314,42 @@ def score(network: nn.Module, split: Split, *, task: Task = CLASSIFICATION) -> S
     return Score(float(total) / len(split), float(task.metric(torch.cat(rows), split.targets)))
 
 
-def short_training(
+Briefly = Callable[[Architecture, int], tuple[nn.Module, Score]]
+"""(architecture, epochs) -> its network after a short training, and what that has on the outer split."""
+
+
+def briefly_trained(
     build: Callable[[Architecture], nn.Module],
     data: Data,
     settings: Training,
     *,
     seed: int,
     task: Task | None = None,
-) -> Callable[[Architecture, int], float]:
-    """An objective: minus the mean loss on the outer split of a network trained from scratch on the inner split.
+) -> Briefly:
+    """Short trainings from scratch on the inner split, all with the same seeds, judged on the outer one.
 
-    The loss tells apart what the accuracy of a few hundred examples does not. It raises DivergedError where the
-    training diverged, which a search counts as a failed evaluation.
+    They raise DivergedError where the training diverged, which a search counts as a failed evaluation.
 
     Args:
         build: architecture -> network on the data's device.
-        settings: of the training, but for the number of epochs, which is the objective's second argument.
-        task: whose loss it is; None: the data's.
+        settings: of the training, but for the number of epochs.
+        task: whose loss and metric it is; None: the data's.
     """
     task = task or data.task
 
-    def objective(architecture: Architecture, epochs: int) -> float:
+    def train(architecture: Architecture, epochs: int) -> tuple[nn.Module, Score]:
         network = build(architecture)
         once = replace(settings, epochs=epochs, warmup=0)
-        training = ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, task=task)
-        for _ in training.epochs():
+        for _ in ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, task=task).epochs():
             pass
-        return -score(network, data.outer, task=task).loss
+        return network, score(network, data.outer, task=task)
 
-    return objective
+    return train
+
+
+def short_training(briefly: Briefly) -> Callable[[Architecture, int], float]:
+    """An objective: minus the mean loss on the outer split after a short training.
+
+    The loss tells apart what the accuracy of a few hundred examples does not.
+    """
+    return lambda architecture, epochs: -briefly(architecture, epochs)[1].loss

@@ -1,6 +1,7 @@
 """The loops: generators of frozen steps; no printing, no files, no view."""
 
 from metanas.loop.by_gradient import GradientSearch as GradientSearch
+from metanas.loop.by_value import VALUE as VALUE
 from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
 from metanas.loop.failures import measured as measured
@@ -11,11 +12,13 @@ from metanas.loop.guard import Health as Health
 from metanas.loop.guard import Probe as Probe
 from metanas.loop.guard import SkipShare as SkipShare
 from metanas.loop.guard import Verdict as Verdict
+from metanas.loop.halving import Brief as Brief
+from metanas.loop.halving import Halving as Halving
+from metanas.loop.halving import Round as Round
+from metanas.loop.hyperband import Hyperband as Hyperband
 from metanas.loop.minibatches import Minibatches as Minibatches
 from metanas.loop.minibatches import drawn as drawn
-from metanas.loop.refinement import Brief as Brief
 from metanas.loop.refinement import Refinement as Refinement
-from metanas.loop.refinement import Round as Round
 from metanas.loop.schedule import Schedule as Schedule
 from metanas.loop.steps import Evaluation as Evaluation
 from metanas.loop.steps import Report as Report

@@ -71,7 +71,8 @@ class Step:
 class Evaluation:
     """One architecture evaluated by a search that needs only values (larger is better); None before a finite value.
 
-    `reason`: why it failed; None where it did not. `value` is then not finite.
+    `reason`: why it failed; None where it did not. `value` is then not finite. `epochs`: of its training, where some
+    are longer than others.
 
     Of several objectives, `value` is the first one's (larger is better), and `best` whose that is best; `values` are
     all of them by name, in their own units, empty where the evaluation raised; `front` says whether no other one so
@@ -87,3 +88,4 @@ class Evaluation:
     reason: str | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     front: bool = False
+    epochs: int | None = None

@@ -174,6 +174,17 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     if counts != sorted(counts, reverse=True):
         yield f"search.refine: every round should take at most as many candidates as the one before, got {counts}"
 
+    names = [name.removeprefix("-") for name in recipe.search.objectives]
+    if len(set(names)) < len(names):
+        yield f"search.objectives: should each be named once, got {', '.join(recipe.search.objectives)}"
+    if counts and len(names) > 1:
+        yield "search.refine: judges by the loss alone; leave it out, or search.objectives"
+    eta, longest = recipe.search.eta, recipe.search.value_epochs
+    if eta is not None and eta > longest:
+        yield f"search.eta: should be at most search.value_epochs, which is {longest}, got {eta}"
+    if eta is not None and names:
+        yield "search.eta: judges by the loss alone; leave it out, or search.objectives"
+
 
 def _contradictions_in_tuning(recipe: TuneRecipe, more: Sequence[str]) -> Iterator[str]:
     learn, inner, outer = recipe.learn, recipe.inner, recipe.outer

@@ -103,16 +103,20 @@ class GuardRecipe(Section):
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
+    `estimator`: of hypergradients; a controller that learns from the value of the loss (`reinforce`) has its own.
     `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
-    of `value_epochs` epochs. `refine`: rounds of a local search from the derived architecture, by short trainings on
-    the inner split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those
-    trainings start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`:
-    learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
-    supernet; "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget
-    what is inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
-    `guard`: what may end the search early. `perturb`, `perturb_steps`: of SDARTS, with any controller by gradient whose
-    weights are not one-hot. `shrink_to`, `shrink_stages`: candidates that are left of each choice in the end, and in
-    how many stages the others go (DrNAS: 3 of 5 in one).
+    of `value_epochs` epochs. `objectives`: what such a controller judges by, names of `evaluation.MEASURES`, those that
+    are to be small with a minus before them; none: minus the loss. `eta`: Hyperband (`loop.Hyperband`): trainings of up
+    to `value_epochs` epochs, of which one in `eta` goes on to a longer one, for as many epochs in all as `budget`
+    evaluations take. `refine`: rounds of a local search from the derived architecture, by short trainings on the inner
+    split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those trainings
+    start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`: learning
+    rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the supernet;
+    "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget what is
+    inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor. `guard`:
+    what may end the search early. `perturb`, `perturb_steps`: of SDARTS, with any controller by gradient whose weights
+    are not one-hot. `shrink_to`, `shrink_stages`: candidates that are left of each choice in the end, and in how many
+    stages the others go (DrNAS: 3 of 5 in one).
     """
 
     controller: str = "drnas"
@@ -131,6 +135,8 @@ class SearchRecipe(Section):
     monitor: Whole = 512
     budget: Whole = 20
     value_epochs: Whole = 5
+    objectives: tuple[str, ...] = ()
+    eta: Annotated[int, Field(ge=2)] | None = None
     refine: tuple[RoundRecipe, ...] = ()
     refine_from: Literal["supernet", "scratch"] = "supernet"
     refine_lr: Rate | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,18 @@ from metanas.controllers import (
     GradientController,
     GumbelSoftmax,
     LocalSearch,
+    Nsga2,
     PcDarts,
     Predictor,
     RandomSearch,
     RegularisedEvolution,
+    Reinforce,
+    Rsps,
+    Spos,
 )
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, SpaceError, nearest
-from metanas.evaluation import Training
+from metanas.evaluation import MEASURES, Training
 from metanas.loop import Decided, EigenvalueGrowth, Guard, Schedule, SkipShare
 from metanas.recipe.recipe import EvaluationRecipe, GuardRecipe, Recipe
 from metanas.recipe.tuning import TuneRecipe
@@ -42,10 +46,14 @@ CONTROLLERS: Mapping[str, type[Controller]] = {
     "gdas": Gdas,
     "gumbel": GumbelSoftmax,
     "local_search": LocalSearch,
+    "nsga2": Nsga2,
     "optuna": OptunaSearch,
     "pc_darts": PcDarts,
     "predictor": Predictor,
     "random": RandomSearch,
+    "reinforce": Reinforce,
+    "rsps": Rsps,
+    "spos": Spos,
 }
 
 ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
@@ -95,11 +103,26 @@ def _mistaken(option: dataclasses.Field[Any], value: Any) -> str:
     return "" if number else f"expected a number, got {value!r}"
 
 
-def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = True) -> None:
+def check_objectives(names: Sequence[str]) -> None:
+    """RecipeError for an objective that is not measured, with the nearest.
+
+    >>> check_objectives(["score", "-paramters"])
+    Traceback (most recent call last):
+    metanas.errors.RecipeError: search.objectives: unknown name '-paramters'; did you mean "parameters"?
+    """
+    plain = {name: name.removeprefix("-") for name in names}
+    unknown = [name for name in names if plain[name] not in MEASURES]
+    if unknown:
+        raise RecipeError(
+            [f"search.objectives: unknown name {name!r}{nearest(plain[name], MEASURES)}" for name in unknown]
+        )
+
+
+def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = True, objective: bool = True) -> None:
     """RecipeError with every name and option at once that the tables do not know.
 
     Args:
-        controller, estimator: whether they are named at all; False where objects stand in their place.
+        controller, estimator, objective: whether they are named at all; False where objects stand in their place.
     """
     section = recipe.search
     makers: list[Callable[[], object]] = [lambda: make_device(recipe.device)]
@@ -108,6 +131,8 @@ def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = Tr
         makers.append(lambda: make_controller(section.controller, section.options))
     if estimator:
         makers.append(lambda: make_estimator(section.estimator))
+    if objective:
+        makers.append(lambda: check_objectives(section.objectives))
     problems: list[str] = []
     for make in makers:
         try:

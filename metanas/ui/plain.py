@@ -139,6 +139,8 @@ def _value(event: Record, state: RunState) -> list[str]:
     far = f"{point.step}/{state.budget or '?'}"
     reason = string(event, "reason")
     found = f"value {loss(point.value)}" if reason is None else f"failed: {reason}"
+    epochs = whole(event, "epochs")
+    found += "" if epochs is None else f" after {epochs} epochs"
     return [f"{far}  {found}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metanas.ui.fields import Label
 
@@ -79,13 +79,14 @@ class EpochPoint:
 
 @dataclass(frozen=True)
 class ValuePoint:
-    """One architecture that was evaluated by a controller which needs only values."""
+    """One architecture that was evaluated by a controller which needs only values; `values`: of several objectives."""
 
     step: int
     value: float | None
     best: float | None
     key: str | None
     architecture: Mapping[str, Label]
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
 from metanas.ui.fields import Label, Record, architecture, as_record, flattened, number, string, strings, weights, whole
+from metanas.ui.fronts import joined, objectives
 from metanas.ui.points import Cell, Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
@@ -75,6 +76,7 @@ class RunState:
     history: tuple[EpochPoint, ...] = ()
     values: tuple[ValuePoint, ...] = ()
     best: tuple[ValuePoint, ...] = ()
+    front: tuple[ValuePoint, ...] = ()  # of several objectives
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
@@ -337,6 +339,7 @@ def _value(state: RunState, event: Record) -> RunState:
         number(event, "best"),
         string(event, "key"),
         architecture(event, "architecture"),
+        objectives(event),
     )
     others = [other for other in state.best if other.step < step and other.architecture != point.architecture]
     ranked = sorted((*others, point), key=lambda other: _rank(other.value), reverse=True)
@@ -347,6 +350,7 @@ def _value(state: RunState, event: Record) -> RunState:
         budget=whole(event, "budget") or state.budget,
         values=(*kept[-RECENT + 1 :], point),
         best=tuple(ranked[:BEST]),
+        front=joined(state.front, point),
     )
 
 

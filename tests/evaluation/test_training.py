@@ -15,7 +15,7 @@ from torch import nn
 
 from metanas.data import CLASSIFICATION, Crop, Split, batches, load_data
 from metanas.errors import CheckpointError, DivergedError
-from metanas.evaluation import ScratchTraining, Training, score, short_training
+from metanas.evaluation import ScratchTraining, Training, briefly_trained, score, short_training
 from metanas.network import WithAuxiliary, derived
 from metanas.run.checkpoints import load, save
 from metanas.space import Architecture, from_genotype
@@ -293,7 +293,7 @@ def test_modes_are_back_after_an_error(network):
 def test_a_short_training_is_an_objective(space, problems):
     data = load_data("digits")
     build = lambda a: derived(space, a, data.shape, 10)  # noqa: E731
-    objective = short_training(build, data, Training(batch_size=32, warmup=1), seed=0)
+    objective = short_training(briefly_trained(build, data, Training(batch_size=32, warmup=1), seed=0))
     good, bad = objective(space.parse(MIXED), 2), objective(space.parse(NOTHING), 2)
     assert bad < good < 0 and objective(space.parse(NOTHING), 2) == bad
     net = build(space.parse(MIXED))
@@ -308,7 +308,7 @@ def test_a_short_training_is_an_objective(space, problems):
         return net
 
     with pytest.raises(DivergedError):
-        short_training(broken, data, Training(), seed=0)(space.parse(NOTHING), 1)
+        short_training(briefly_trained(broken, data, Training(), seed=0))(space.parse(NOTHING), 1)
 
 
 def test_a_metric_is_averaged_over_the_batches_that_have_one(network):
