@@ -36,6 +36,8 @@ from metanas.space.program import Step as Step
 from metanas.space.program import compile_graph as compile_graph
 from metanas.space.program import every_step as every_step
 from metanas.space.program import sources_of as sources_of
+from metanas.space.serialize import op_from_json as op_from_json
+from metanas.space.serialize import op_to_json as op_to_json
 from metanas.space.serialize import space_from_json as space_from_json
 from metanas.space.serialize import space_to_json as space_to_json
 from metanas.space.space import Space as Space
