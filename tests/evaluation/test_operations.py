@@ -19,7 +19,7 @@ from metanas.space import Op
 
 COUNTED = ("parameters", "multiply_adds")
 ADDITIVE = {"one edge", "nested", "nasbench201", "darts", "mlp", "elastic", "hierarchical", "recurrent"}
-SMALL = {"one edge", "nested", "elastic", "hierarchical", "recurrent"}
+SMALL = {"one edge", "nested", "elastic", "recurrent"}
 """Additive spaces whose every assignment can be listed."""
 
 NO_MEMORY = OperationTable.counted("parameters"), OperationTable.counted("multiply_adds")
