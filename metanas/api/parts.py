@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.api.costing import Costing, conflicts
 from metanas.api.executor import fused_if_equal
 from metanas.api.origin import Origin
 from metanas.api.ranks import Ranks
@@ -19,8 +21,8 @@ from metanas.controllers import Controller, GradientController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
-from metanas.evaluation import ScratchTraining, short_training
-from metanas.loop import Brief, GradientSearch, Refinement, Round, ValueSearch
+from metanas.evaluation import OperationTable, ScratchTraining, short_training, zero_cost
+from metanas.loop import Brief, GradientSearch, Objective, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import OPS, Maker, Network, WithAuxiliary, bequeath, derived, inherit, supernet
 from metanas.recipe import Recipe
@@ -89,7 +91,7 @@ def name_of(metric: Metric) -> str:
 @dataclass(frozen=True)
 class Parts:
     """What a session works with. `final_space`: the space of the networks that are trained from scratch; `origin`: what
-    a transfer starts from; `ranks`: the processes that search together.
+    a transfer starts from; `ranks`: the processes that search together; `latencies`: measured when the run began.
     """
 
     recipe: Recipe
@@ -99,6 +101,18 @@ class Parts:
     handed: Handed = field(default_factory=Handed)
     origin: Origin | None = None
     ranks: Ranks = field(default_factory=Ranks)
+    latencies: OperationTable | None = None
+
+    @cached_property
+    def costing(self) -> Costing:
+        """What architectures cost, by the recipe."""
+        shape, outputs, ops = self.data.shape, self.data.outputs, self.handed.ops
+        return Costing(self.recipe.search, self.final_space, shape, outputs, ops, self.device, self.latencies)
+
+    @cached_property
+    def within(self) -> Space:
+        """The space within the recipe's limits: what is searched, and what random architectures are drawn from."""
+        return self.costing.bounded(self.space)
 
     @property
     def device(self) -> torch.device:
@@ -164,6 +178,18 @@ class Parts:
                     WithAuxiliary(last, head, outputs, seed=0)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+        self._check_costs(controller)
+
+    def _check_costs(self, controller: Controller | None) -> None:
+        """Refuses costs and scores that the controller has no use for, and limits that nothing keeps."""
+        problems = [] if controller is None else conflicts(self.recipe.search, controller)
+        if problems:
+            raise RecipeError(problems)
+        if self.ranks.count > 1 and self.costing.measures:
+            raise RankError(
+                "every rank would measure other latencies; give a file that holds them: search.latency_table"
+            )
+        _, _ = self.within, self.costing.price  # both raise what is wrong with them
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -279,7 +305,7 @@ class Parts:
             network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
         )
         return GradientSearch(
-            self.space,
+            self.within,
             network,
             over_ranks(problem) if self.ranks.count > 1 else problem,
             self.estimator,
@@ -288,6 +314,7 @@ class Parts:
             make_schedule(self.recipe),
             seed=self.recipe.seed,
             task=self.task,
+            price=self.costing.price,
             share=self.ranks.share,
         )
 
@@ -299,15 +326,31 @@ class Parts:
         return self.data.inner.inputs[:COMPARED], mix
 
     def _by_value(self, controller: ValueController) -> ValueSearch:
-        section = self.recipe.search
-        brief = self.brief(None if self.origin is None else self.origin.weights)
+        section, screen = self.recipe.search, self.recipe.search.screen
         return ValueSearch(
-            self.space,
-            lambda architecture: brief(architecture, section.value_epochs),
+            self.within,
+            self.objective(section.objective),
             controller,
             budget=section.budget,
             seed=self.recipe.seed,
+            screen=None if screen is None else self.objective(screen.score),
+            candidates=1 if screen is None else screen.candidates,
         )
+
+    def objective(self, name: str) -> Objective:
+        """What a search by values maximises: "training", or a zero-cost score on the first batch of the inner split."""
+        if name == "training":
+            brief = self.brief(None if self.origin is None else self.origin.weights)
+            return lambda architecture: brief(architecture, self.recipe.search.value_epochs)
+        count = self.recipe.search.batch_size
+        inputs, targets = self.data.inner.inputs[:count], self.data.inner.targets[:count]
+        seed, ops = self.number("weights", "objective"), self.handed.ops or OPS
+
+        def score(architecture: Architecture) -> float:
+            network = derived(self.final_space, architecture, self.data.shape, self.data.outputs, ops=ops, seed=seed)
+            return zero_cost(network.to(self.device), inputs, targets, self.task.loss, scores=[name])[name]
+
+        return score
 
     def refinement(self, start: Architecture, weights: Mapping[str, Tensor] | None = None) -> Refinement | None:
         """The local search from a derived architecture at its beginning; None where the recipe wants none.
@@ -321,7 +364,7 @@ class Parts:
         section, usual = self.recipe.search, self.recipe.evaluation.lr
         shared = weights if section.refine_from == "supernet" else None
         lr = section.refine_lr or (usual if shared is None else usual / 2)  # more would undo what was learned
-        return Refinement(self.space, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
+        return Refinement(self.within, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
 
     def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
         """The objective of short trainings, every one with the same seeds.

@@ -95,6 +95,7 @@ class Recorder:
             weights={name: list(w) for name, w in report.weights.items()},
             architecture=None if report.architecture is None else report.architecture.to_json(),
             key=None if report.architecture is None else report.architecture.key,
+            **({} if report.cost is None else {"cost": report.cost}),
             **peak_memory(),
         )
 

@@ -241,6 +241,6 @@ class _Summed:
 
     def refusal(self, value: str) -> SpaceError:
         return SpaceError(
-            f"the {self.table.what} of space {self.space.name!r} are no sum over steps: the width of {value} depends on "
-            "which inputs are taken"
+            f"the {self.table.what} of space {self.space.name!r} are no sum over steps: the width of {value} depends "
+            "on which inputs are taken"
         )

@@ -160,7 +160,9 @@ class OperationTable:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpaceError):
                 raise
-            raise SpaceError(f"operation table: cannot be read ({error}); give what OperationTable.save wrote") from None
+            raise SpaceError(
+                f"operation table: cannot be read ({error}); give what OperationTable.save wrote"
+            ) from None
         facts = {name: value for name, value in data.items() if name not in ("schema", "what", "rows")}
         return cls(data["what"], None, rows, facts)
 

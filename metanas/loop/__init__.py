@@ -5,6 +5,7 @@ from metanas.loop.by_value import Objective as Objective
 from metanas.loop.by_value import ValueSearch as ValueSearch
 from metanas.loop.minibatches import Minibatches as Minibatches
 from metanas.loop.minibatches import drawn as drawn
+from metanas.loop.pricing import Price as Price
 from metanas.loop.refinement import Brief as Brief
 from metanas.loop.refinement import Refinement as Refinement
 from metanas.loop.refinement import Round as Round

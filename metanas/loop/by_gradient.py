@@ -27,12 +27,13 @@ from torch.utils._pytree import tree_map
 
 from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, memory_of, solve, train
 from metanas.bilevel.trees import finite
-from metanas.controllers import GradientController
+from metanas.controllers import GradientController, strongest
 from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
 from metanas.loop.clock import Clock
+from metanas.loop.pricing import Price
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
@@ -59,6 +60,7 @@ class GradientSearch:
         schedule: how the weights are trained.
         seed: of everything that is drawn.
         task: whose loss and metric `score` gives; None: the data's.
+        price: what the mixing weights are charged for their cost, beside the losses; None: nothing.
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
 
@@ -80,6 +82,7 @@ class GradientSearch:
         *,
         seed: int,
         task: Task | None = None,
+        price: Price | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
@@ -90,7 +93,7 @@ class GradientSearch:
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         self._check_share()
         omega = controller.start(space, generator=seeded(seed, "omega"))
-        self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
+        self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip, price=price)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
@@ -224,7 +227,9 @@ class GradientSearch:
         inner, n_inner, outer, n_outer = self.sums.tolist()
         self.sums.zero_()
         weights = self.controller.expected(self.relaxed.omega)
-        architecture = self.controller.preview(self.space, self.relaxed.omega)
+        found = self.controller.preview(self.space, self.relaxed.omega)
+        architecture = None if found is None else self._within(found)
+        price = self.relaxed.price
         mixed_loss, mixed = self.score(weights)
         loss, derived = (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
         return Report(
@@ -239,16 +244,24 @@ class GradientSearch:
             lr=self.schedule.rate(epoch),
             weights={name: tuple(w.tolist()) for name, w in weights.items()},
             architecture=architecture,
+            cost=None if price is None else float(price.expected(weights)),
         )
 
     def derive(self) -> Architecture:
-        """The architecture that the search ends with."""
-        return self.controller.derive(
+        """The architecture that the search ends with, within the space's bounds."""
+        found = self.controller.derive(
             self.space,
             self.relaxed.omega,
             evaluate=lambda weights: self.score(weights)[0],
             generator=seeded(self.seed, "derive", self.step),
         )
+        return self._within(found)
+
+    def _within(self, derived: Architecture) -> Architecture:
+        """What was derived; where the controller's rule did not look at the bounds, the strongest that keeps them."""
+        if self.space.keeps(derived):
+            return derived
+        return strongest(self.space, self.controller.expected(self.relaxed.omega))
 
     @torch.no_grad()
     def score(self, mix: Mapping[str, Any]) -> tuple[float, float]:

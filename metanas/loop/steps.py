@@ -18,7 +18,7 @@ class Report:
     `outer_score` and `derived_score` are those of the mixture and of the derived architecture with the weights of
     the supernet, on the same examples of the outer split; `gap` is the derived one's loss minus the mixture's:
     what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
-    where all candidates weigh the same.
+    where all candidates weigh the same. `cost` is the expected cost at the mean mixing weights, where a search has one.
 
     None: no step of the epoch had a finite loss (`outer_loss` also where the structure was not learned, in a warm-up or
     by a controller whose omega is fixed), or the controller gives no preview (`architecture` and what is measured on
@@ -36,6 +36,7 @@ class Report:
     lr: float
     weights: Mapping[str, tuple[float, ...]]
     architecture: Architecture | None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,22 @@ class RoundRecipe(Section):
     epochs: Whole
 
 
+class LimitsRecipe(Section):
+    """The most that an architecture may cost, of the network that is trained from scratch: trainable parameters,
+    multiply-adds of one example (half its FLOPs), milliseconds of one example by the sum of its operations."""
+
+    parameters: Rate | None = None
+    multiply_adds: Rate | None = None
+    latency_ms: Rate | None = None
+
+
+class ScreenRecipe(Section):
+    """A zero-cost score that picks one of so many proposals for each evaluation of a search by values."""
+
+    score: str = "synflow"
+    candidates: Whole = 10
+
+
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
@@ -92,6 +108,14 @@ class SearchRecipe(Section):
     learning rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the
     supernet; "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget
     what is inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor.
+
+    `cost`: what a controller by gradients is charged for beside the outer loss, its expectation under the mixing
+    weights: "parameters", "multiply_adds" or "latency_ms". `cost_weight`: of the charge, for a cost as large as the
+    mean of the space. `cost_target`: then only the share beyond it is charged. `limits`: what is proposed, derived,
+    refined and drawn at random keeps them. `latency_table`: a file of `evaluation.OperationTable`; None: latencies are
+    measured on the device, once for each operation and shape, and kept in the run. `objective`: of a controller by
+    values, a short training or a zero-cost score (`evaluation.zero_cost`). `screen`: of it, a score that picks the
+    proposals.
     """
 
     controller: str = "drnas"
@@ -115,6 +139,13 @@ class SearchRecipe(Section):
     refine_lr: Rate | None = None
     executor: Literal["fused", "plain"] = "fused"
     checkpoint: bool = False
+    cost: str | None = None
+    cost_weight: Part = 1.0
+    cost_target: Rate | None = None
+    limits: LimitsRecipe = LimitsRecipe()
+    latency_table: str | None = None
+    objective: str = "training"
+    screen: ScreenRecipe | None = None
 
     @property
     def warmup_epochs(self) -> int:

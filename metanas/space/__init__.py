@@ -5,6 +5,8 @@ Built in Python (`Graph`, `Node`, `Edge`, `one_of`, `op`), from a networkx graph
 """
 
 from metanas.space.architecture import Architecture as Architecture
+from metanas.space.bounds import Bounds as Bounds
+from metanas.space.bounds import downhill as downhill
 from metanas.space.canonical import canonical as canonical
 from metanas.space.canonical import distinct as distinct
 from metanas.space.counting import Limit as Limit

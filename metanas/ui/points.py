@@ -73,6 +73,7 @@ class EpochPoint:
     before: Mapping[str, Label]
     changed: tuple[str, ...]
     derived_score: float | None = None  # of the derived architecture with the weights of the supernet
+    cost: float | None = None  # expected under the mean mixing weights
 
 
 @dataclass(frozen=True)

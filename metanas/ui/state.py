@@ -280,6 +280,7 @@ def _epoch(state: RunState, event: Record) -> RunState:
         before=before,
         changed=tuple(name for name, label in derived.items() if before and before.get(name) != label),
         derived_score=number(event, "derived_score"),
+        cost=number(event, "cost"),
     )
     memory, host_memory = number(event, "memory"), number(event, "host_memory")
     return replace(

@@ -43,7 +43,7 @@ def test_sums_are_what_the_network_costs(known, what):
 @pytest.mark.parametrize("what", COUNTED)
 def test_the_polynomial_is_that_sum_or_refused(known, what):
     if known.name not in ADDITIVE:
-        with pytest.raises(SpaceError, match="are no sum over steps|cannot be summed") as caught:
+        with pytest.raises(SpaceError, match=r"are no sum over steps|cannot be summed") as caught:
             by_sums(known, what)
         assert "\n" not in str(caught.value)
         return

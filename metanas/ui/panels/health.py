@@ -56,6 +56,7 @@ def health(state: RunState, paper: Paper) -> list[Text]:
         ("skip share", shares, _share, _skips(state.history[-1], state.choices)),
         ("entropy", [point.entropy for point in state.history], loss, "1: nothing is decided, 0: all is"),
         ("gap", [point.gap for point in state.history], loss, "derived loss minus the mixture's"),
+        ("cost", [point.cost for point in state.history], _cost, "expected, of the mixture"),
     ]
     known = [row for row in rows if any(value is not None for value in row[1])]
     if not known:
@@ -127,8 +128,12 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def _cost(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 def _top(name: str) -> float | None:
-    return None if name == "gap" else 1.0
+    return None if name in ("gap", "cost") else 1.0
 
 
 def _alarm(words: str, paper: Paper) -> list[Text]:
