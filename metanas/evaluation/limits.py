@@ -16,7 +16,7 @@ import numpy as np
 from metanas.errors import SpaceError
 from metanas.space import Architecture, Space, downhill
 
-STARTS = 6
+STARTS = 3
 """Random architectures from which the cheapest one is looked for."""
 
 
