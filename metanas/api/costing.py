@@ -133,10 +133,11 @@ class Costing:
 def conflicts(section: SearchRecipe, controller: Controller) -> list[str]:
     """A line for each cost or score that the controller has no use for."""
     word, learns = section.controller, isinstance(controller, GradientController)
+    asked = {"objective": section.objective != "training", "screen.score": section.screen.score is not None}
     problems = [
         f"search.{name}: goes with a controller by values; {word} learns from gradients"
-        for name, usual in (("objective", "training"), ("screen", None))
-        if learns and getattr(section, name) != usual
+        for name, set_ in asked.items()
+        if learns and set_
     ]
     if section.cost is not None and (not isinstance(controller, GradientController) or controller.fixed):
         problems.append(f"search.cost: {word} takes no gradient of it; set limits in its place: search.limits")

@@ -333,8 +333,8 @@ class Parts:
             controller,
             budget=section.budget,
             seed=self.recipe.seed,
-            screen=None if screen is None else self.objective(screen.score),
-            candidates=1 if screen is None else screen.candidates,
+            screen=None if screen.score is None else self.objective(screen.score),
+            candidates=screen.candidates,
         )
 
     def objective(self, name: str) -> Objective:

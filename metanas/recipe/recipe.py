@@ -92,9 +92,9 @@ class LimitsRecipe(Section):
 
 
 class ScreenRecipe(Section):
-    """A zero-cost score that picks one of so many proposals for each evaluation of a search by values."""
+    """A zero-cost score that picks one of so many proposals for each evaluation of a search by values; None: none."""
 
-    score: str = "synflow"
+    score: str | None = None
     candidates: Whole = 10
 
 
@@ -145,7 +145,7 @@ class SearchRecipe(Section):
     limits: LimitsRecipe = LimitsRecipe()
     latency_table: str | None = None
     objective: str = "training"
-    screen: ScreenRecipe | None = None
+    screen: ScreenRecipe = ScreenRecipe()
 
     @property
     def warmup_epochs(self) -> int:

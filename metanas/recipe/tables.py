@@ -113,7 +113,7 @@ def cost_problems(recipe: Recipe) -> list[str]:
     section = recipe.search
     named: list[tuple[str, str, Sequence[str]]] = [("objective", section.objective, OBJECTIVES)]
     named += [] if section.cost is None else [("cost", section.cost, COSTS)]
-    named += [] if section.screen is None else [("screen.score", section.screen.score, tuple(SCORES))]
+    named += [] if section.screen.score is None else [("screen.score", section.screen.score, tuple(SCORES))]
     return [
         f"search.{key}: unknown name {name!r}{nearest(name, known)}" for key, name, known in named if name not in known
     ]
