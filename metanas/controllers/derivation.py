@@ -103,7 +103,7 @@ def _greedy(space: Space, scores: Scores, labels: Labels) -> Architecture:
     assert space.bounds is not None  # else nothing was beyond them
     found = _assembled(space, scores, labels)
     while (beyond := space.bounds.excess(found)) > 0:
-        rows = []
+        rows: list[tuple[float, int, Labels, Architecture]] = []
         for change in _changes(scores, labels):
             other = _assembled(space, scores, change)
             saved = beyond - space.bounds.excess(other)

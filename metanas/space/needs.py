@@ -117,7 +117,7 @@ def disjoint(terms: frozenset[Term], choices: Mapping[str, Choice]) -> Iterator[
         count *= len(rows)
     if count > MOST_TERMS * 16:
         raise SpaceError(f"a value depends on {', '.join(names)} in {count} ways; its cost cannot be summed")
-    for rows in itertools.product(*ways):
-        everything = frozenset().union(*rows)
+    for picked in itertools.product(*ways):
+        everything = frozenset().union(*picked)
         if any(term <= everything for term in terms):
             yield everything
