@@ -21,6 +21,7 @@ from metanas.api.ranks import started
 from metanas.data import CLASSIFICATION, Data
 from metanas.data.table import Table
 from metanas.errors import RecipeError, RunError
+from metanas.evaluation import OperationTable
 from metanas.exporters import Source
 from metanas.recipe import Recipe, override, read
 from metanas.run import RunFolder, dump_json, parse_json
@@ -73,6 +74,8 @@ def document_of(parts: Parts) -> dict[str, Any]:
         "metric": parts.task.metric_name,
         "final_space": None if same else space_to_json(parts.final_space),
     }
+    if (latencies := parts.costing.table()) is not None:
+        document["latencies"] = latencies
     if parts.origin is not None:
         document |= {"kind": "transfer", "transfer": {**parts.origin.described(), "run": parts.origin.run}}
     dump_json(document)
@@ -101,6 +104,12 @@ def read_spaces(folder: RunFolder, document: Mapping[str, Any]) -> tuple[Space, 
     space = space_from_json(folder.read_space())
     last = document.get("final_space")
     return space, space if last is None else space_from_json(last)
+
+
+def read_latencies(document: Mapping[str, Any]) -> OperationTable | None:
+    """What the run measured when it began; None where it needed none."""
+    held = document.get("latencies")
+    return None if held is None else OperationTable.from_json(held)
 
 
 def facts_of(data: Data) -> dict[str, Any]:

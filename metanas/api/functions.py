@@ -11,7 +11,14 @@ from torch import nn
 
 from metanas.api.by_value import KIND as BY_VALUE
 from metanas.api.by_value import ValueResult, resume_values, value_result_of
-from metanas.api.documents import facts_of, read_document, read_settings, read_spaces, told_differences
+from metanas.api.documents import (
+    facts_of,
+    read_document,
+    read_latencies,
+    read_settings,
+    read_spaces,
+    told_differences,
+)
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
@@ -207,7 +214,8 @@ def resume(
         if found.fingerprint != document["data"].get("fingerprint"):
             shown = told_differences(document["data"], facts_of(found))
             raise RunError(f"the data are not those of {folder.path}: {shown}; give the same data")
-        parts = Parts(recipe, *spaces, found, handed, read_origin(folder, document), ranks)
+        origin, latencies = read_origin(folder, document), read_latencies(document)
+        parts = Parts(recipe, *spaces, found, handed, origin, ranks, latencies)
         return result_of(go_on(SearchJob(parts), folder, view, ranks), ops, held)
 
 

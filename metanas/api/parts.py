@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.api.conflicts import conflicts
+from metanas.api.costing import Costing
 from metanas.api.executor import fused_if_equal
 from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
@@ -21,7 +24,15 @@ from metanas.controllers import Controller, GradientController, ParetoController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
-from metanas.evaluation import Briefly, ScratchTraining, briefly_trained, short_measures, short_training
+from metanas.evaluation import (
+    Briefly,
+    OperationTable,
+    ScratchTraining,
+    briefly_trained,
+    short_measures,
+    short_training,
+    zero_cost,
+)
 from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Objective, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import (
@@ -111,7 +122,7 @@ def name_of(metric: Metric) -> str:
 @dataclass(frozen=True)
 class Parts:
     """What a session works with. `final_space`: the space of the networks that are trained from scratch; `origin`: what
-    a transfer starts from; `ranks`: the processes that search together.
+    a transfer starts from; `ranks`: the processes that search together; `latencies`: measured when the run began.
     """
 
     recipe: Recipe
@@ -121,6 +132,18 @@ class Parts:
     handed: Handed = field(default_factory=Handed)
     origin: Origin | None = None
     ranks: Ranks = field(default_factory=Ranks)
+    latencies: OperationTable | None = None
+
+    @cached_property
+    def costing(self) -> Costing:
+        """What architectures cost, by the recipe."""
+        shape, outputs, ops = self.data.shape, self.data.outputs, self.handed.ops
+        return Costing(self.recipe.search, self.final_space, shape, outputs, ops, self.device, self.latencies)
+
+    @cached_property
+    def within(self) -> Space:
+        """The space within the recipe's limits: what is searched, and what random architectures are drawn from."""
+        return self.costing.bounded(self.space)
 
     @property
     def device(self) -> torch.device:
@@ -169,21 +192,9 @@ class Parts:
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
-        self._check_objectives()
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
-        if controller is not None and not learned and make_guards(self.recipe.search.guard):
-            name = type(controller).__name__
-            raise RecipeError([f"search.guard: {name} learns no omega that could be guarded; leave the guards out"])
-        if controller is not None and not learned and self.recipe.search.shrink_to is not None:
-            name = type(controller).__name__
-            raise RecipeError([f"search.shrink_to: {name} learns no omega that tells what is weak; leave it out"])
-        mixes = isinstance(controller, GradientController) and not controller.single_path
-        if self.recipe.search.perturb and self.searches and not mixes:
-            name = type(self.controller).__name__
-            raise RecipeError([f"search.perturb: {name} mixes no candidates, so there is nothing to perturb; take 0"])
-        if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
-            raise RecipeError(["search.checkpoint: only the fused executor does that; take search.executor = 'fused'"])
+        self._check_together(controller)
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         if self.handed.module is None:
             self._check_networks(controller)
@@ -192,6 +203,7 @@ class Parts:
             self._check_norms(self.handed.module)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
+        _, _ = self.within, self.costing.price  # both raise what is wrong with them
 
     def _check_networks(self, controller: Controller | None) -> None:
         outputs, ops = self.data.outputs, self.handed.ops or OPS
@@ -220,18 +232,16 @@ class Parts:
         if wanted and not fits:
             raise RecipeError([f"{line} ({type(self.controller).__name__} has partial channels)" for line in wanted])
 
-    def _check_objectives(self) -> None:
-        """Refuses objectives that the controller has no use for, and a controller that has none."""
-        names, controller = self.recipe.search.objectives, self.controller
-        kind = type(controller).__name__
-        if isinstance(controller, GradientController) and (names or self.handed.objective is not None):
-            raise RecipeError(
-                [f"search.objectives: {kind} learns from gradients; take a controller by values, or none"]
+    def _check_together(self, controller: Controller | None) -> None:
+        """Refuses settings that do not go with the controller, and limits that nothing keeps."""
+        given = {"objective": self.handed.objective is not None, "module": self.handed.module is not None}
+        problems = [] if controller is None else conflicts(self.recipe.search, controller, **given)
+        if problems:
+            raise RecipeError(problems)
+        if self.ranks.count > 1 and self.costing.measures:
+            raise RankError(
+                "every rank would measure other latencies; give a file that holds them: search.latency_table"
             )
-        if self.recipe.search.eta is not None and (self.by_gradient or self.handed.objective is not None):
-            raise RecipeError(["search.eta: needs a controller by values and short trainings; leave it out"])
-        if isinstance(controller, ParetoController) and len(names) < 2:
-            raise RecipeError([f'search.objectives: {kind} needs two or more, as in ["score", "-parameters"]'])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
@@ -352,7 +362,7 @@ class Parts:
             network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
         )
         return GradientSearch(
-            self.space,
+            self.within,
             network,
             over_ranks(problem) if self.ranks.count > 1 else problem,
             self.estimator,
@@ -361,6 +371,7 @@ class Parts:
             make_schedule(self.recipe),
             seed=self.recipe.seed,
             task=self.task,
+            price=self.costing.price,
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
         )
@@ -386,19 +397,41 @@ class Parts:
             brief = self.brief(None if self.origin is None else self.origin.weights)
             longest, budget = section.value_epochs, section.budget * section.value_epochs
             return Hyperband(
-                self.space, brief, controller, epochs=longest, eta=section.eta, budget=budget, seed=self.recipe.seed
+                self.within, brief, controller, epochs=longest, eta=section.eta, budget=budget, seed=self.recipe.seed
             )
-        objective = self.handed.objective or self._measured()
-        budget, names = section.budget, section.objectives or (VALUE,)
-        return ValueSearch(self.space, objective, controller, budget=budget, seed=self.recipe.seed, names=names)
+        screen = section.screen
+        return ValueSearch(
+            self.within,
+            self.handed.objective or self._measured(),
+            controller,
+            budget=section.budget,
+            seed=self.recipe.seed,
+            names=section.objectives or (VALUE,),
+            screen=None if screen.score is None else self.scored(screen.score),
+            candidates=screen.candidates,
+        )
 
     def _measured(self) -> Callable[[Architecture], Any]:
-        """What architectures are judged by after short trainings."""
+        """What architectures are judged by: a zero-cost score, or what short trainings give."""
         section = self.recipe.search
+        if section.objective != "training":
+            return self.scored(section.objective)
         briefly = self.briefly(None if self.origin is None else self.origin.weights)
         names, shape = section.objectives, self.data.shape
         brief: Callable[..., Any] = short_measures(briefly, names, shape) if names else short_training(briefly)
         return lambda architecture: brief(architecture, section.value_epochs)
+
+    def scored(self, name: str) -> Callable[[Architecture], float]:
+        """A zero-cost score, on the first batch of the inner split."""
+        count = self.recipe.search.batch_size
+        inputs, targets = self.data.inner.inputs[:count], self.data.inner.targets[:count]
+        seed = self.number("weights", "objective")
+
+        def score(architecture: Architecture) -> float:
+            network = self._derived(architecture, self.final_space, seed=seed)
+            return zero_cost(network.to(self.device), inputs, targets, self.task.loss, scores=[name])[name]
+
+        return score
 
     def refinement(self, start: Architecture, weights: Mapping[str, Tensor] | None = None) -> Refinement | None:
         """The local search from a derived architecture at its beginning; None where the recipe wants none.
@@ -412,7 +445,7 @@ class Parts:
         section, usual = self.recipe.search, self.recipe.evaluation.lr
         shared = weights if section.refine_from == "supernet" else None
         lr = section.refine_lr or (usual if shared is None else usual / 2)  # more would undo what was learned
-        return Refinement(self.space, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
+        return Refinement(self.within, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
 
     def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
         """The objective of short trainings, as of `briefly`."""

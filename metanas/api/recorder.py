@@ -97,6 +97,7 @@ class Recorder:
             key=None if report.architecture is None else report.architecture.key,
             skip_share=report.skip_share,
             **({} if report.eigenvalue is None else {"eigenvalue": report.eigenvalue}),
+            **({} if report.cost is None else {"cost": report.cost}),
             **peak_memory(),
         )
         if report.kept is not None:

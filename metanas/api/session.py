@@ -200,7 +200,7 @@ class Session:
         assert self.architecture is not None  # the search is over
         seed = self.parts.recipe.seed
         draws = [
-            self.parts.space.sample(np.random.default_rng([seed, 1, k]))
+            self.parts.within.sample(np.random.default_rng([seed, 1, k]))
             for k in range(self.parts.recipe.evaluation.random)
         ]
         scratch = [] if self.parts.origin is None else [("scratch", self.architecture)]

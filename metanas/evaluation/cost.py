@@ -8,8 +8,8 @@ for each bias that is added. Norms, activations, pools and sums are not: they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from metanas.errors import ShapeError
-from metanas.network import shadow
+from metanas.network import OPS, Maker, derived, shadow
+from metanas.network.memory import kept_bytes
+from metanas.space import Architecture, Space
 
 FLOPS_PER_MULTIPLY_ADD = 2
 EXAMPLES = 2  # an untracked batch norm on a 1x1 image has no statistics of one example
@@ -59,6 +61,64 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
         raise ShapeError(f"the network does not take {tuple(shape)} ({why})") from error
     multiply_adds = counter.get_total_flops() // (FLOPS_PER_MULTIPLY_ADD * EXAMPLES)
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), multiply_adds)
+
+
+def activation_bytes(network: nn.Module, shape: Sequence[int], *, batch: int = 1) -> int:
+    """Bytes of the activations that a training step keeps for its backward pass, without parameters and inputs.
+
+    Counted on a copy without memory. It grows with the batch in proportion, but for what norms keep for each channel.
+
+    Args:
+        shape: of one example, without the batch.
+
+    Raises:
+        ShapeError: the batch is below 1, or a norm has no statistics of so few.
+
+    >>> activation_bytes(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), (4,), batch=2)  # what tanh gives, 16 numbers
+    64
+    """
+    if batch < 1:
+        raise ShapeError(f"batch must be >= 1, got {batch}")
+    weightless = shadow(network).train()
+    try:
+        return kept_bytes(weightless, torch.empty(batch, *shape, device="meta"))
+    except (RuntimeError, ValueError, IndexError) as error:
+        why = (str(error).splitlines() or ["no reason given"])[0]
+        raise ShapeError(f"the network does not take {batch} of {tuple(shape)} ({why})") from error
+
+
+@dataclass(eq=False)
+class ExactCost:
+    """A cost of architectures: each is built once, without memory, and counted.
+
+    Args:
+        shape, outputs: of one input, and classes.
+        what: `"parameters"`, `"multiply_adds"`, or `"activation_bytes"` of a batch of 2.
+
+    >>> from metanas.space import chain, one_of, op
+    >>> ops = {"conv": op("conv", width=3, kernel=3), "skip": op("skip")}
+    >>> space = Space(chain(("y", one_of("y", ops)), ("head", op("classifier", width=2))))
+    >>> ExactCost(space, (3, 8, 8), 2, "parameters")(space.architecture({"y": "conv"}))
+    92.0
+    """
+
+    space: Space
+    shape: tuple[int, ...]
+    outputs: int
+    what: str = "parameters"
+    ops: Mapping[str, Maker] = field(default_factory=lambda: OPS)
+    known: dict[Architecture, float] = field(default_factory=dict, repr=False)
+
+    def __call__(self, architecture: Architecture) -> float:
+        if architecture not in self.known:
+            with torch.device("meta"):
+                network = derived(self.space, architecture, self.shape, self.outputs, ops=self.ops)
+            if self.what == "activation_bytes":
+                found = float(activation_bytes(network, self.shape, batch=EXAMPLES))
+            else:
+                found = float(getattr(cost(network, self.shape), self.what))
+            self.known[architecture] = found
+        return self.known[architecture]
 
 
 def _with_bias(operator: Any, bias_at: int) -> Callable[..., int]:

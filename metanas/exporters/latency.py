@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from metanas.exporters.loss import random_batch
 from metanas.network import Network
+from metanas.network.timing import timed
 
 BATCHES = (1, 32)
-PASSES, SECONDS = 15, 0.5
-"""At most so many passes, and no more once so much time is spent; at least three."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,7 @@ def latencies(
 
 
 @torch.no_grad()
-def _latency(network: Callable[..., Tensor], batch: int, clock: Callable[[], float]) -> Latency:
-    assert isinstance(network, Network)
+def _latency(network: Network, batch: int, clock: Callable[[], float]) -> Latency:
     inputs = random_batch(network, batch)
-    network(*inputs)
-    taken: list[float] = []
-    while len(taken) < 3 or (len(taken) < PASSES and sum(taken) < 1000 * SECONDS):
-        start = clock()
-        network(*inputs)
-        taken.append(1000 * (clock() - start))
-    low, median, high = statistics.quantiles(taken, n=4)
-    return Latency(batch, median, low, high)
+    found = timed(lambda: network(*inputs), clock=clock)
+    return Latency(batch, found.median, found.low, found.high)

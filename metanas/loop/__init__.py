@@ -18,6 +18,7 @@ from metanas.loop.halving import Round as Round
 from metanas.loop.hyperband import Hyperband as Hyperband
 from metanas.loop.minibatches import Minibatches as Minibatches
 from metanas.loop.minibatches import drawn as drawn
+from metanas.loop.pricing import Price as Price
 from metanas.loop.refinement import Refinement as Refinement
 from metanas.loop.schedule import Schedule as Schedule
 from metanas.loop.steps import Evaluation as Evaluation

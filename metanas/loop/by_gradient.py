@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_map
 
 from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, largest_eigenvalue, memory_of, solve, train
 from metanas.bilevel.trees import finite
-from metanas.controllers import GradientController
+from metanas.controllers import GradientController, strongest
 from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
@@ -36,6 +36,7 @@ from metanas.errors import DivergedError, SpaceError
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
 from metanas.loop.perturbation import shaken, worst
+from metanas.loop.pricing import Price
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.shrinking import Rows, left, masks_of, named, stage_after
@@ -63,6 +64,7 @@ class GradientSearch:
         schedule: how the weights are trained.
         seed: of everything that is drawn.
         task: whose loss and metric `score` gives; None: the data's.
+        price: what the mixing weights are charged for their cost, beside the losses; None: nothing.
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
@@ -86,6 +88,7 @@ class GradientSearch:
         *,
         seed: int,
         task: Task | None = None,
+        price: Price | None = None,
         share: tuple[int, int] = (0, 1),
         guards: Sequence[Guard] = (),
     ) -> None:
@@ -104,7 +107,7 @@ class GradientSearch:
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
-        self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip)
+        self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip, price=price)
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
@@ -261,7 +264,9 @@ class GradientSearch:
         inner, n_inner, outer, n_outer = self.sums.tolist()
         self.sums.zero_()
         weights = self.relaxed.expected()
-        architecture = self.controller.preview(self.space, self.relaxed.live())
+        found = self.controller.preview(self.space, self.relaxed.live())
+        architecture = None if found is None else self._within(found)
+        price = self.relaxed.price
         mixed_loss, mixed = self.score(weights)
         spread, share = entropy(weights), skip_share(self.space.skips, architecture)
         eigenvalue = verdict = None
@@ -287,6 +292,7 @@ class GradientSearch:
             eigenvalue=eigenvalue,
             verdict=verdict,
             kept=named(self.space, self.shrunk[-1][1]) if len(self.shrunk) > len(before) else None,
+            cost=None if price is None else float(price.expected(weights)),
         )
 
     def _shrink(self, epochs: int, weights: Mapping[str, Tensor], verdict: Verdict | None) -> None:
@@ -320,13 +326,20 @@ class GradientSearch:
         return largest_eigenvalue(loss, self.relaxed.omega, steps=probe.steps, generator=generator)
 
     def derive(self) -> Architecture:
-        """The architecture that the search ends with."""
-        return self.controller.derive(
+        """The architecture that the search ends with, within the space's bounds."""
+        found = self.controller.derive(
             self.space,
             self.relaxed.live(),
             evaluate=lambda weights: self.score(weights)[0],
             generator=seeded(self.seed, "derive", self.step),
         )
+        return self._within(found)
+
+    def _within(self, derived: Architecture) -> Architecture:
+        """What was derived; where the controller's rule did not look at the bounds, the strongest that keeps them."""
+        if self.space.keeps(derived):
+            return derived
+        return strongest(self.space, self.relaxed.expected())
 
     def remarks(self) -> tuple[str, ...]:
         """What the controller has to say of what `derive` gives."""

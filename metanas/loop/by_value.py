@@ -7,7 +7,11 @@
 
 An objective is any function from an architecture to a number (larger is better): a short training, a table, a zero-cost
 score. It may give several numbers, each with a name, of which one that begins with "-" is to be small. An evaluation
-that fails (`failures`) is never the best; where the first few all fail, the search gives up.
+that fails (`failures`) is never the best; where the first few all fail, the search gives up. What is beyond the space's
+bounds is proposed anew, and never evaluated.
+
+A screen looks at several proposals for each evaluation, by a score that costs next to nothing, and lets the best one
+pass: the warm-up and the moves of Abdelfattah et al., ICLR 2021, arXiv:2101.08134, around any controller.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from metanas.space import Architecture, Space
 Objective = Callable[[Architecture], float] | Callable[[Architecture], Sequence[float]]
 VALUE = "value"
 """What a single objective is called that has no name."""
+REDRAWN = 100
+"""Proposals beyond the bounds after which an architecture within them is drawn at random."""
 
 
 @runtime_checkable
@@ -49,10 +55,13 @@ class ValueSearch:
         seed: of what is proposed.
         seconds: what may be charged: no evaluation begins when the objective's `spent` has reached it.
         names: of what the objective gives; `"-latency"` is to be small, and given as it is.
+        screen: architecture -> score, larger is better; of `candidates` proposals the one with the largest is
+            evaluated. A score that is not finite is the lowest.
+        candidates: how many proposals are scored for each evaluation.
 
     Raises:
-        SpaceError: budget < 1, or seconds for an objective that charges nothing; names that are missing or repeated; a
-            controller of several values for one.
+        SpaceError: budget or candidates < 1, or seconds for an objective that charges nothing; names that are missing
+            or repeated; a controller of several values for one.
     """
 
     def __init__(
@@ -65,9 +74,12 @@ class ValueSearch:
         seed: int,
         seconds: float | None = None,
         names: Sequence[str] = (VALUE,),
+        screen: Objective | None = None,
+        candidates: int = 1,
     ) -> None:
-        if budget < 1:
-            raise SpaceError(f"budget must be >= 1, got {budget}")
+        if min(budget, candidates) < 1:
+            name, given = ("budget", budget) if budget < 1 else ("candidates", candidates)
+            raise SpaceError(f"{name} must be >= 1, got {given}")
         charged = objective if isinstance(objective, Charged) else None
         if seconds is not None and charged is None:
             raise SpaceError("seconds: the objective does not say what it has spent; leave them out, or take a table")
@@ -78,6 +90,8 @@ class ValueSearch:
             controller = Scalarised(controller=controller)
         self.space, self.objective, self.controller = space, objective, controller
         self.budget, self.seed, self.step = budget, seed, 0
+        self.screen, self.candidates = screen, candidates if screen else 1
+        self.scores: dict[Architecture, float] = {}
         self.memory = controller.start(space)
         self.failures = Failures()
 
@@ -89,8 +103,7 @@ class ValueSearch:
         """
         self.failures.give_up(self.budget)
         while self.step < self.budget and not self._spent():
-            rng = np.random.default_rng([self.seed, self.step])
-            architecture = self.controller.propose(self.space, self.memory, rng=rng)
+            architecture = self._screened(np.random.default_rng([self.seed, self.step]))
             found, reason = measured(self._values, architecture)
             self.failures.add(reason)
             self._tell(architecture, found)
@@ -136,6 +149,26 @@ class ValueSearch:
         """Of several objectives, those that no other one beats in all, and their values; from the best first one on."""
         rows = sorted(self.memory.get("front", []), key=lambda row: -row[1][0])
         return [(self.space.architecture(taken), self._named(values)) for taken, values in rows]
+
+    def _screened(self, rng: np.random.Generator) -> Architecture:
+        """The proposal that is evaluated."""
+        proposals = list(dict.fromkeys(self._proposed(rng) for _ in range(self.candidates)))
+        return max(proposals, key=self._score) if len(proposals) > 1 else proposals[0]
+
+    def _score(self, architecture: Architecture) -> float:
+        assert self.screen is not None  # there are several proposals
+        if architecture not in self.scores:
+            score = float(self.screen(architecture))  # type: ignore[arg-type]  # a score is one number
+            self.scores[architecture] = score if math.isfinite(score) else -math.inf
+        return self.scores[architecture]
+
+    def _proposed(self, rng: np.random.Generator) -> Architecture:
+        """A proposal within the bounds."""
+        for _ in range(REDRAWN):
+            architecture = self.controller.propose(self.space, self.memory, rng=rng)
+            if self.space.keeps(architecture):
+                return architecture
+        return self.space.sample(rng)
 
     def _spent(self) -> bool:
         return self.seconds is not None and self.charged is not None and self.charged.spent >= self.seconds

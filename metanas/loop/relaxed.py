@@ -2,7 +2,7 @@
 
     mix = relax(omega, noise)                            before each estimate, with a graph from omega
     h = estimator(problem, theta, {"mix": mix}, ...)     knows nothing of omega
-    d omega = (d mix / d omega)' h.gradient + d penalty / d omega
+    d omega = (d mix / d omega)' (h.gradient + d charge / d mix) + d penalty / d omega
 
 The training of the weights draws its own mix, a constant: as in DrNAS, it sees other noise than the structure does.
 What a search that shrinks has let go of is out of reach on the way: `live` puts omega there at `shrinking.GONE`.
@@ -18,6 +18,7 @@ from torch import Tensor
 from metanas.bilevel import TorchStep, torch_step
 from metanas.controllers import GradientController, Omega
 from metanas.loop import shrinking
+from metanas.loop.pricing import Price
 
 
 class Relaxed:
@@ -26,12 +27,19 @@ class Relaxed:
     Args:
         omega: where it starts, {name: tensor}; it is copied to `device`.
         clip: greatest norm of the gradient in omega; None: never clipped. `step.report` has the norm before it.
+        price: what the mixing weights are charged for their cost; None: nothing.
     """
 
     def __init__(
-        self, controller: GradientController, omega: Omega, device: torch.device, *, clip: float | None = None
+        self,
+        controller: GradientController,
+        omega: Omega,
+        device: torch.device,
+        *,
+        clip: float | None = None,
+        price: Price | None = None,
     ) -> None:
-        self.controller = controller
+        self.controller, self.price = controller, price
         self.omega: Omega = {name: x.detach().to(device, copy=True).requires_grad_() for name, x in omega.items()}
         self.step: TorchStep = torch_step(controller.optimizer(self.omega.values()), self.omega, clip=clip)
         self.mix: dict[str, Tensor] = {}
@@ -80,6 +88,9 @@ class Relaxed:
         learned = [name for name, weights in self.mix.items() if weights.requires_grad]
         targets = [self.mix[name] for name in learned]
         cotangents = [gradient["mix"][name] for name in learned]
+        if self.price is not None:
+            charged = self.price.gradient(self.mix)
+            cotangents = [g + charged[n] if n in charged else g for n, g in zip(learned, cotangents, strict=True)]
         with torch.enable_grad():
             penalty = self.controller.penalty(self.live(), progress=self.progress)
         if penalty.requires_grad:

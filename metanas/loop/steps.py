@@ -22,7 +22,8 @@ class Report:
     where all candidates weigh the same. `skip_share` is that of the derived choices which skip, of those that could;
     `eigenvalue` the largest of the Hessian of the outer loss in omega, where a guard wants it; `verdict` that of the
     guard that ends the search here. All but the verdict is from before omega goes back. `kept` are the labels of the
-    candidates that are left of each choice, where some are let go of after this epoch.
+    candidates that are left of each choice, where some are let go of after this epoch. `cost` is the
+    expected cost at the mean mixing weights, where a search has one.
 
     None: no step of the epoch had a finite loss (`outer_loss` also where the structure was not learned, in a warm-up or
     by a controller whose omega is fixed), or the controller gives no preview (`architecture` and what is measured on
@@ -44,6 +45,7 @@ class Report:
     eigenvalue: float | None = None
     verdict: Verdict | None = None
     kept: Mapping[str, tuple[str, ...]] | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from metanas.network.network import Network
+from torch import Tensor, nn
 
 
-def kept_bytes(network: Network, *inputs: Tensor, mix: Mapping[str, Tensor]) -> int:
+def kept_bytes(network: nn.Module, *inputs: Tensor, mix: Mapping[str, Tensor] | None = None) -> int:
     """Bytes of the activations that are held when a forward pass is over, measured by running it.
 
-    Parameters and inputs are not counted. It grows with the batch, nearly in proportion.
+    Parameters and inputs are not counted. It grows with the batch, nearly in proportion. `mix`: of a supernet.
 
     >>> from metanas.network import supernet
     >>> from metanas.space import Space, chain, op
@@ -32,7 +30,7 @@ def kept_bytes(network: Network, *inputs: Tensor, mix: Mapping[str, Tensor]) -> 
         return x
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        output = network(*inputs, mix=mix)
+        output = network(*inputs, **({} if mix is None else {"mix": mix}))
     found = sum(int(storage.nbytes()) for storage in kept.values())
     del output
     return found

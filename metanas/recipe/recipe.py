@@ -100,6 +100,22 @@ class GuardRecipe(Section):
     roll_back: bool = True
 
 
+class LimitsRecipe(Section):
+    """The most that an architecture may cost, of the network that is trained from scratch: trainable parameters,
+    multiply-adds of one example (half its FLOPs), milliseconds of one example by the sum of its operations."""
+
+    parameters: Rate | None = None
+    multiply_adds: Rate | None = None
+    latency_ms: Rate | None = None
+
+
+class ScreenRecipe(Section):
+    """A zero-cost score that picks one of so many proposals for each evaluation of a search by values; None: none."""
+
+    score: str | None = None
+    candidates: Whole = 10
+
+
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
@@ -117,6 +133,14 @@ class SearchRecipe(Section):
     what may end the search early. `perturb`, `perturb_steps`: of SDARTS, with any controller by gradient whose weights
     are not one-hot. `shrink_to`, `shrink_stages`: candidates that are left of each choice in the end, and in how many
     stages the others go (DrNAS: 3 of 5 in one).
+
+    `cost`: what a controller by gradients is charged for beside the outer loss, its expectation under the mixing
+    weights: "parameters", "multiply_adds" or "latency_ms". `cost_weight`: of the charge, for a cost as large as the
+    mean of the space. `cost_target`: then only the share beyond it is charged. `limits`: what is proposed, derived,
+    refined and drawn at random keeps them. `latency_table`: a file of `evaluation.OperationTable`; None: latencies are
+    measured on the device, once for each operation and shape, and kept in the run. `objective`: of a controller by
+    values, a short training or a zero-cost score (`evaluation.zero_cost`). `screen`: of it, a score that picks the
+    proposals.
     """
 
     controller: str = "drnas"
@@ -147,6 +171,13 @@ class SearchRecipe(Section):
     perturb_steps: Annotated[int, Field(ge=0)] = 0
     shrink_to: Whole | None = None
     shrink_stages: Whole = 1
+    cost: str | None = None
+    cost_weight: Part = 1.0
+    cost_target: Rate | None = None
+    limits: LimitsRecipe = LimitsRecipe()
+    latency_table: str | None = None
+    objective: str = "training"
+    screen: ScreenRecipe = ScreenRecipe()
 
     @property
     def warmup_epochs(self) -> int:

@@ -32,6 +32,8 @@ from metanas.controllers import (
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
 from metanas.errors import RecipeError, SpaceError, nearest
 from metanas.evaluation import MEASURES, Training
+from metanas.evaluation.operations import COSTS
+from metanas.evaluation.zero_cost import SCORES
 from metanas.loop import Decided, EigenvalueGrowth, Guard, Schedule, SkipShare
 from metanas.recipe.recipe import EvaluationRecipe, GuardRecipe, Recipe
 from metanas.recipe.tuning import TuneRecipe
@@ -61,6 +63,8 @@ ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
     "finite_difference": FiniteDifference,
     "unrolled": lambda: Unrolled(1),
 }
+
+OBJECTIVES = ("training", *SCORES)
 
 AUGMENTATIONS: Mapping[str, Callable[..., Augmentation]] = {"crop": Crop, "flip": Flip, "cutout": Cutout}
 
@@ -139,8 +143,20 @@ def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = Tr
             make()
         except RecipeError as error:
             problems += error.problems
+    problems += cost_problems(recipe)
     if problems:
         raise RecipeError(sorted(problems))
+
+
+def cost_problems(recipe: Recipe) -> list[str]:
+    """A line for each name of a cost or a score that is not known."""
+    section = recipe.search
+    named: list[tuple[str, str, Sequence[str]]] = [("objective", section.objective, OBJECTIVES)]
+    named += [] if section.cost is None else [("cost", section.cost, COSTS)]
+    named += [] if section.screen.score is None else [("screen.score", section.screen.score, tuple(SCORES))]
+    return [
+        f"search.{key}: unknown name {name!r}{nearest(name, known)}" for key, name, known in named if name not in known
+    ]
 
 
 def controller_name(controller: Controller) -> tuple[str, dict[str, Any]] | None:

@@ -5,6 +5,8 @@ Built in Python (`Graph`, `Node`, `Edge`, `one_of`, `op`), from a networkx graph
 """
 
 from metanas.space.architecture import Architecture as Architecture
+from metanas.space.bounds import Bounds as Bounds
+from metanas.space.bounds import downhill as downhill
 from metanas.space.canonical import canonical as canonical
 from metanas.space.canonical import distinct as distinct
 from metanas.space.counting import Limit as Limit
@@ -38,6 +40,8 @@ from metanas.space.program import Step as Step
 from metanas.space.program import compile_graph as compile_graph
 from metanas.space.program import every_step as every_step
 from metanas.space.program import sources_of as sources_of
+from metanas.space.serialize import op_from_json as op_from_json
+from metanas.space.serialize import op_to_json as op_to_json
 from metanas.space.serialize import space_from_json as space_from_json
 from metanas.space.serialize import space_to_json as space_to_json
 from metanas.space.space import Space as Space

@@ -67,6 +67,24 @@ def space_from_json(data: Any) -> Space:
         raise SpaceError(f"space: cannot be read ({error}); give what space_to_json wrote") from None
 
 
+def op_to_json(op: Op) -> dict[str, Any]:
+    """One operation as plain data.
+
+    >>> op_to_json(Op("conv", width=8, options=(("groups_of", 2),)))
+    {'is': 'Op', 'kind': 'conv', 'width': 8, 'options': [['groups_of', 2]]}
+    """
+    row: dict[str, Any] = _write(op)
+    return row
+
+
+def op_from_json(data: Any) -> Op:
+    """The operation that `op_to_json` wrote. Raises SpaceError for anything else."""
+    op = _read(data)
+    if not isinstance(op, Op):
+        raise SpaceError(f"operation: expected what op_to_json wrote, got {data!r}")
+    return op
+
+
 def _write(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         row: dict[str, Any] = {"is": type(value).__name__}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from metanas.errors import SpaceError, nearest
 from metanas.space.architecture import Architecture
+from metanas.space.bounds import Bounds, draw_within
 from metanas.space.counting import Counting, Limit, draw, selections, ways
 from metanas.space.derive import derive
 from metanas.space.graph import Choice, Graph
@@ -21,6 +22,7 @@ from metanas.space.kinds import NONE, SKIP, labels_of
 from metanas.space.program import Program, compile_graph
 
 MOST_TRIES = 10_000
+BOUNDED_TRIES = 200
 DOES_NOT_MATTER = "-"
 """What a template holds for a choice that does not matter."""
 
@@ -37,6 +39,8 @@ class Space:
             `"|{1<-0}~0|+|{2<-0}~0|{2<-1}~1|"`.
         settings: the numbers that the space was built with, for the record.
         auxiliary: the node of the graph whose value an auxiliary head may read in a training from scratch.
+        bounds: what draws, mutants, children and neighbours keep beside the limits, as a number of parameters; `size`
+            does not count it, `architecture` does not ask for it, and JSON does not hold it.
 
     Raises:
         SpaceError: a graph that cannot be compiled; a limit or a template that names what the space does not have.
@@ -55,6 +59,7 @@ class Space:
     template: str | None = None
     settings: Mapping[str, int | float | str] = field(default_factory=dict)
     auxiliary: str | None = None
+    bounds: Bounds | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = {c.name: c for c in self.program.choices}
@@ -79,7 +84,7 @@ class Space:
     @cached_property
     def _hash(self) -> int:
         """Once: the graph of a large space takes longer to hash than an architecture takes to evaluate by a table."""
-        return hash((self.graph, self.name, self.limits, self.template, self.auxiliary))
+        return hash((self.graph, self.name, self.limits, self.template, self.auxiliary, self.bounds))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without its hash, which other processes compute to another number."""
@@ -176,8 +181,23 @@ class Space:
     def _anything(self, name: str) -> str:
         return ".+?" if self.program.choice(name).take == 1 else ".*?"
 
+    @cached_property
+    def unbounded(self) -> Space:
+        """The same space without bounds."""
+        return self if self.bounds is None else replace(self, bounds=None)
+
+    def keeps(self, architecture: Architecture) -> bool:
+        """Whether an architecture of the space is within its bounds."""
+        return self.bounds is None or self.bounds.excess(architecture) <= 0
+
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """One architecture, uniform over the space."""
+        """One architecture, uniform over the space; within bounds, where hardly any of its architectures is, any.
+
+        Raises:
+            SpaceError: none within its limits or bounds was found.
+        """
+        if self.bounds is not None:
+            return draw_within(self.unbounded, self.bounds, rng)
         taken = self.counting.sample(rng)
         return Architecture(taken, self._key(taken))
 
@@ -206,9 +226,13 @@ class Space:
                     yield from self._completions({**architecture, choice.name: labels})
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """One choice that matters redrawn to something else, all equally likely; newly mattering choices are drawn."""
+        """One choice that matters redrawn to something else, all equally likely; newly mattering choices are drawn.
+
+        Where no such architecture is found within the space's bounds, any that is.
+        """
         choices = [c for c in self.choices if c.name in architecture and ways(c) > 1]
-        for _ in range(MOST_TRIES if choices else 0):
+        tries = MOST_TRIES if self.bounds is None else BOUNDED_TRIES
+        for _ in range(tries if choices else 0):
             choice = choices[rng.integers(len(choices))]
             labels = draw(choice, rng)
             if labels == architecture[choice.name]:
@@ -216,6 +240,8 @@ class Space:
             other = self._completed({**architecture, choice.name: labels}, rng)
             if other is not None:
                 return other
+        if self.bounds is not None:
+            return self.sample(rng)
         raise SpaceError(f"{architecture} has no neighbour within the limits; loosen them")
 
     def crossover(self, mother: Architecture, father: Architecture, rng: np.random.Generator) -> Architecture:
@@ -258,8 +284,10 @@ class Space:
         return [c for c in self.choices if c.name not in active and self.counting.matters(c.name, active)]
 
     def _within_limits(self, active: Mapping[str, tuple[str, ...]]) -> Architecture | None:
-        kept = all(limit.holds(active) for limit in self.limits)
-        return Architecture(active, self._key(active)) if kept else None
+        if not all(limit.holds(active) for limit in self.limits):
+            return None
+        found = Architecture(active, self._key(active))
+        return found if self.keeps(found) else None
 
 
 def _one_apart(choice: Choice, a: tuple[str, ...], b: tuple[str, ...]) -> bool:

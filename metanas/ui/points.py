@@ -75,6 +75,7 @@ class EpochPoint:
     changed: tuple[str, ...]
     derived_score: float | None = None  # of the derived architecture with the weights of the supernet
     eigenvalue: float | None = None  # the largest of the Hessian of the outer loss in omega, where a guard asked for it
+    cost: float | None = None  # expected under the mean mixing weights
 
 
 @dataclass(frozen=True)

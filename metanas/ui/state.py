@@ -292,6 +292,7 @@ def _epoch(state: RunState, event: Record) -> RunState:
         changed=tuple(name for name, label in derived.items() if before and before.get(name) != label),
         derived_score=number(event, "derived_score"),
         eigenvalue=number(event, "eigenvalue"),
+        cost=number(event, "cost"),
     )
     memory, host_memory = number(event, "memory"), number(event, "host_memory")
     return replace(

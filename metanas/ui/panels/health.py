@@ -56,6 +56,7 @@ def health(state: RunState, paper: Paper) -> list[Text]:
         ("skip share", shares, _share, _skips(state.history[-1], state.choices)),
         ("entropy", [point.entropy for point in state.history], loss, "1: nothing is decided, 0: all is"),
         ("gap", [point.gap for point in state.history], loss, "derived loss minus the mixture's"),
+        ("cost", [point.cost for point in state.history], _cost, "expected, of the mixture"),
     ]
     if any(point.eigenvalue is not None for point in state.history):
         steep = [point.eigenvalue for point in state.history]
@@ -138,6 +139,10 @@ def _skips(point: EpochPoint, choices: Iterable[Choice]) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _cost(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _top(name: str) -> float | None:
