@@ -9,7 +9,8 @@ While widths are mixed, all features are computed, and what reads them weighs th
 
     W (m * x),   m[c] = sum of the weights of the sizes that have the feature c
 
-which is the mixture of what the layer gives at each size, whatever works on each feature alone stands between.
+which, for weights that sum to 1, is the mixture of what the layer gives at each size, whatever stands between that
+works on each feature alone.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ VALUE = (
 )
 """Every controller that learns from values."""
 
-RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent")
+RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent", "own module")
 """Spaces of `tests/problems.py` in which every choice has a relaxation."""
 
 DARTS_OPS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")

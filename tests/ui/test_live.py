@@ -22,8 +22,8 @@ import pytest
 from rich.console import Console
 
 from metanas.ui import live
-from metanas.ui.pick import can_draw, view_for, watch
 from metanas.ui.live import LiveView
+from metanas.ui.pick import can_draw, view_for, watch
 from metanas.ui.plain import PlainView
 
 MakeRun = Callable[..., Path]
