@@ -130,6 +130,14 @@ def test_a_mark_that_is_the_whole_module_and_shared_ones() -> None:
     assert isinstance(again, nn.Tanh)
 
 
+def test_weights_that_are_shared_stay_shared() -> None:
+    width = choose.size("width", (2, 4))
+    pair = nn.Sequential(nn.Embedding(5, width), nn.Linear(width, 5))
+    pair[1].weight = pair[0].weight
+    found = unmarked(pair, {"width": ("2",)})
+    assert found[1].weight is found[0].weight and found[0].weight.shape == (5, 2)
+
+
 def test_a_depth_of_none_is_nothing() -> None:
     found = unmarked(choose.repeat("d", (0, 1), [nn.ReLU()]), {"d": ("0",)})
     assert repr(found) == "Sequential()" and torch.equal(found(-torch.ones(1)), -torch.ones(1))
