@@ -151,7 +151,7 @@ def test_read_again_with_a_module_built_alike(found: Any) -> None:
     run = metanas.load_run(found.run)
     again = run.result(module=own(seed=3))
     assert again.architecture == found.architecture and same(again.network, found.network)
-    with pytest.raises(RunError, match=r"was made with your own module; hand it over again: .*result\(module=...\)$"):
+    with pytest.raises(RunError, match=r"own module; hand it over again: .*result\(module=...\), or --module FILE$"):
         run.result()
     with pytest.raises(RunError, match="your own module, which was built in another way than this Own; hand it over"):
         run.result(module=own(classes=3))
