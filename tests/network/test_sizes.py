@@ -131,19 +131,15 @@ def test_layers_that_cannot_be_narrower_are_refused(layer: Callable[[Any], nn.Mo
 
 
 class Two(nn.Module):
-    """What is not linear, and not 0 at 0, stands between two layers."""
+    """What works on each feature alone, and is not 0 at 0, stands between two layers."""
 
     def __init__(self, n: Any) -> None:
         super().__init__()
-        self.first, self.norm, self.act, self.last = (
-            nn.Conv2d(1, n, 1),
-            nn.BatchNorm2d(n),
-            nn.Sigmoid(),
-            nn.Linear(4 * n, 3),
-        )
+        self.first, self.each, self.norm = nn.Conv2d(1, n, 1), nn.Conv2d(n, n, 1, groups=n), nn.BatchNorm2d(n)
+        self.act, self.last = nn.Sigmoid(), nn.Linear(4 * n, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.act(self.norm(self.first(x))).flatten(1))
+        return self.last(self.act(self.norm(self.first(x)) + self.each(self.first(x))).flatten(1))
 
 
 def test_a_mixture_of_widths_is_the_mixture_of_what_each_gives() -> None:
