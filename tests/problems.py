@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from metanas.network import choose, derived, own_derived, own_supernet, space_of, supernet
 from metanas.space import (
     NEEDED,
     Choice,
@@ -206,6 +211,56 @@ def nested() -> Space:
     return Space(chain(("y", one_of("y", {"graph": motif("m", 3, ("a",)), "skip": op("skip")}))), "nested")
 
 
+# A module of the user's own
+
+
+class Block(nn.Module):
+    """A kernel of its own, an activation that all blocks share."""
+
+    def __init__(self, width: int, k: int) -> None:
+        super().__init__()
+        depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        kernels = {"1x1": nn.Conv2d(width, width, 1), "3x3": nn.Conv2d(width, width, 3, padding=1)}
+        self.conv = choose(f"kernel{k}", {**kernels, "depthwise": depthwise})
+        self.norm = nn.BatchNorm2d(width)
+        self.act = choose("act", {"relu": nn.ReLU(), "sigmoid": nn.Sigmoid()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.act(self.norm(self.conv(x)))
+
+
+class Marked(nn.Module):
+    """Every kind of mark once: a width, a depth, a choice inside an optional module, one of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = choose.size("width", (3, 5))
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.act = choose("act", {"relu": nn.ReLU(), "sigmoid": nn.Sigmoid()})
+        self.blocks = choose.repeat("depth", (1, 2), lambda k: Block(width, k))
+        pool = choose("pool", {"avg": nn.AvgPool2d(3, 1, 1), "max": nn.MaxPool2d(3, 1, 1)})
+        self.extra = choose.optional("extra", nn.Sequential(pool, nn.BatchNorm2d(width)))
+        self.skip = choose.inputs("skip", ("early", "late"))
+        self.head = nn.Linear(16 * width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        early = self.act(self.stem(x))
+        late = self.extra(self.blocks(early))
+        x = nn.functional.avg_pool2d(self.skip([early, late]), 2)
+        return self.head(x.flatten(1))
+
+
+def marked(seed: int = 0) -> Marked:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Marked()
+
+
+def marked_size() -> int:
+    """Two widths, activations and inputs; of two blocks the second matters where it is; a pool where it is on."""
+    return 2 * 2 * 2 * (3 + 3 * 3) * (2 + 1)
+
+
 @dataclass(frozen=True)
 class Known:
     """A space, how many architectures it has, and what its networks take and give."""
@@ -215,6 +270,20 @@ class Known:
     size: int
     shape: tuple[int, ...] = (3, 8, 8)
     outputs: int | None = 10
+    module: Callable[[], nn.Module] | None = None
+
+    def derived(self, space: Space, architecture: Any, **arguments: Any) -> nn.Module:
+        """A network of the space."""
+        if self.module is not None:
+            arguments.pop("seed", None)
+            return own_derived(space, self.module(), architecture, self.shape, **arguments)
+        return derived(space, architecture, self.shape, self.outputs, **arguments)
+
+    def supernet(self, space: Space) -> nn.Module:
+        """The supernet of the space."""
+        if self.module is not None:
+            return own_supernet(space, self.module(), self.shape)
+        return supernet(space, self.shape, self.outputs)
 
     def __str__(self) -> str:
         return self.name
@@ -236,5 +305,6 @@ KNOWN = (
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),
     Known("recurrent", recurrent, 3 * 2 * 3, (5, 3)),
+    Known("own module", lambda: space_of(marked()), marked_size(), module=marked),
 )
 """Every space that must pass the conformance suite: one line each."""

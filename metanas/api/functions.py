@@ -22,7 +22,7 @@ from metanas.api.documents import (
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
 from metanas.api.origin import read_origin
-from metanas.api.own_module import started, taken_up
+from metanas.api.own_module import given, started, taken_up
 from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
@@ -143,8 +143,9 @@ def search(
         parts = prepare(whole, space if isinstance(space, Space) else None, own_data, handed, ranks)
         stem = f"{parts.space.name}-{parts.data.name}"
         folder = partial(RunFolder.create_numbered, stem) if run is None else partial(RunFolder.create, run)
-        folder = folder if handed.module is None else partial(started, folder, handed.module)
-        return result_of(begin(SearchJob(parts), folder, view, ranks), ops, handed.module)
+        own = parts.handed.module
+        folder = folder if own is None else partial(started, folder, own)
+        return result_of(begin(SearchJob(parts), folder, view, ranks), ops, own)
 
 
 def resume(
@@ -156,7 +157,7 @@ def resume(
     ops: Mapping[str, Maker] | None = None,
     loss: Loss | None = None,
     metric: Metric | None = None,
-    module: nn.Module | None = None,
+    module: nn.Module | str | Path | None = None,
     objective: Objective | None = None,
     device: str | None = None,
     view: View | None = None,
@@ -170,7 +171,8 @@ def resume(
         run: a name in `runs/`, or a Path.
         data, controller, estimator, ops, loss, metric, objective: what the run was started with, where those were
             objects and not names.
-        module: the one that was searched in place of a space; built alike, its weights are those of the run.
+        module: the one that was searched in place of a space, or the file that makes it; built alike, its weights are
+            those of the run.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
             `metanas.fewshot`: the network, descriptions and encoder; of one of `metanas.search_by_value`: the
@@ -183,6 +185,8 @@ def resume(
     folder = RunFolder.open(run)
     document = read_document(folder)
     finished = summarise(folder.path).status == "finished"
+    if module is not None and "module" not in document.get("handed", {}):
+        raise RunError(f"{folder.path} is no search of a module of your own; leave module out")
     if document.get("kind") == "tune":
         own = TuneHanded(estimator=estimator, metric=metric, **_tuning_only(tuning))
         if finished:
@@ -202,13 +206,16 @@ def resume(
     if finished:
         return result_of(folder, ops, module)
     spaces = read_spaces(folder, document)
-    held = module if module is None or "module" not in document["handed"] else taken_up(module, folder, spaces[0])
+    own_module = given(module, document) if "module" in document["handed"] else None
+    held = None if own_module is None else taken_up(own_module, folder, spaces[0])
     handed = Handed(controller, estimator, ops, loss, metric, held, objective)
     recipe = read_settings(folder, document, {} if device is None else {"device": device})
     missing = [name for name in document["handed"] if name not in handed.described()]
     missing += ["data"] if recipe.data.source is None and data is None else []
     if missing:
-        raise RunError(f"{folder.path} was started with your own {', '.join(missing)}; hand it over again to resume()")
+        file = ", or --module FILE" if "module" in missing else ""
+        what = ", ".join(missing)
+        raise RunError(f"{folder.path} was started with your own {what}; hand it over again to resume(){file}")
     with joined() as ranks, threads(recipe.threads):
         found = make_data(recipe, data).to(make_device(recipe.device))
         if found.fingerprint != document["data"].get("fingerprint"):
@@ -252,6 +259,7 @@ def export(
     precision: str = "float32",
     verify: str = "process",
     data: Any = None,
+    module: nn.Module | str | Path | None = None,
 ) -> Written:
     """Writes the network found to files that need metanas no more; each is read back and compared before this returns.
 
@@ -270,6 +278,7 @@ def export(
         verify: "process": each file is also loaded in a new process without metanas; "here": only in this one.
         data: of a lower precision, the data of the run, where its recipe does not name them: the loss is measured on
             their test split as well.
+        module: of a run that is named, the module that it searched in place of a space, or the file that makes it.
 
     Returns:
         The paths, in the order of the formats: a tuple, whose `losses` say what a lower precision loses.
@@ -291,7 +300,7 @@ def export(
             return export_learner(run.path, Path(folder), formats, force=force)
         if kind == BY_VALUE:
             raise ExportError(f"{run.path} has no network, it only looked values up; metanas.build makes the network")
-        result = tune_result_of(run) if kind == "tune" else result_of(run)
+        result = tune_result_of(run) if kind == "tune" else result_of(run, module=module)
     if isinstance(result, FewShotResult):
         how.of_a_learner()
         return export_learner(result.run, Path(folder), formats, force=force)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from metanas.data import Data
+from metanas.data.seeds import seeded
 from metanas.errors import CheckpointError, RecipeError, RunError
 from metanas.exporters import load_weights, write_tensors
 from metanas.network import check_mixture, check_options, space_of
 from metanas.recipe import Recipe
+from metanas.recipe.spaces import load_made
 from metanas.run import RunFolder
 from metanas.space import Space
 
@@ -55,6 +59,7 @@ def check_module(module: nn.Module, space: Space, data: Data, recipe: Recipe, *,
     wrong = {
         "evaluation.drop_path": recipe.evaluation.drop_path,
         "evaluation.auxiliary": recipe.evaluation.auxiliary,
+        "evaluation.space": recipe.evaluation.space,
         "search.checkpoint": recipe.search.checkpoint,
     }
     problems = [
@@ -65,6 +70,28 @@ def check_module(module: nn.Module, space: Space, data: Data, recipe: Recipe, *,
     check_options(space, module, data.shape, data.outputs)
     if mixed:
         check_mixture(space, copy.deepcopy(module).to(data.device), data.inner.inputs[:COMPARED])
+
+
+def made_by(recipe: Recipe) -> nn.Module | None:
+    """The module that the file of the recipe's space makes, its weights by the recipe's seed; None for a Space."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seeded(recipe.seed, "weights", "module").initial_seed())
+        made = load_made(recipe.space.name or "", **recipe.space.options)
+    return made if isinstance(made, nn.Module) else None
+
+
+def given(module: Any, document: Mapping[str, Any]) -> nn.Module | None:
+    """A module that is handed over for a run, itself or the file that makes it.
+
+    Raises:
+        RunError: it is neither.
+    """
+    found = module
+    if isinstance(module, str | Path):
+        found = load_made(module, **document["recipe"].get("space", {}).get("options", {}))
+    if found is not None and not isinstance(found, nn.Module):
+        raise RunError(f"module: {module} is or makes a {type(found).__name__}; give the module that was searched")
+    return found
 
 
 def started(make: Callable[[], RunFolder], module: nn.Module) -> RunFolder:

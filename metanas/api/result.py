@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from metanas.api.documents import read_document, read_spaces, scale_of, table_of
-from metanas.api.own_module import build_of
+from metanas.api.own_module import build_of, given
 from metanas.api.parts import Handed, Loss, Metric
 from metanas.api.telling import Formats, Writing
 from metanas.api.transferring import Asked, transferred
@@ -279,7 +279,9 @@ def make_result(
     )
 
 
-def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None, module: nn.Module | None = None) -> Result:
+def result_of(
+    folder: RunFolder, ops: Mapping[str, Maker] | None = None, module: nn.Module | str | Path | None = None
+) -> Result:
     """The result of a run. RunError where there is none yet, or where it needs the user's own operations or module."""
     data = folder.read_result()
     if data is None:
@@ -291,14 +293,15 @@ def result_of(folder: RunFolder, ops: Mapping[str, Maker] | None = None, module:
             f"{folder.path} was made with your own ops; hand them over again: metanas.load_run(...).result(ops=...)"
         )
     known = document["handed"].get("module")
-    if known is not None and (module is None or build_of(module) != known):
-        other = "" if module is None else f", which was built in another way than this {type(module).__qualname__}"
+    own = None if known is None else given(module, document)
+    if known is not None and (own is None or build_of(own) != known):
+        other = "" if own is None else f", which was built in another way than this {type(own).__qualname__}"
         raise RunError(
             f"{folder.path} was made with your own module{other}; hand it over again: "
-            "metanas.load_run(...).result(module=...)"
+            "metanas.load_run(...).result(module=...), or --module FILE"
         )
     try:
-        return make_result(folder, data, document, ops or OPS, module if known else None)
+        return make_result(folder, data, document, ops or OPS, own)
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder.file('result.json')} is damaged: {error!r}") from error
 

@@ -54,7 +54,7 @@ class Run:
         return read_events(self.folder.events).events
 
     def result(
-        self, ops: Mapping[str, Maker] | None = None, module: nn.Module | None = None
+        self, ops: Mapping[str, Maker] | None = None, module: nn.Module | str | Path | None = None
     ) -> Result | TuneResult | FewShotResult | ValueResult:
         """The result; `ops`, or a module in place of the space, as given to `search`. RunError while there is none."""
         kind = self.folder.read_recipe().get("kind")

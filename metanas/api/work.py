@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 
 from metanas.api.documents import Placed, document_of, identity_of, refuse_difference, source_of, surroundings, versions
 from metanas.api.mirrors import check_mirrors, mirrored
+from metanas.api.own_module import made_by
 from metanas.api.parts import Handed, Parts
 from metanas.api.ranks import Ranks, refuse_more, scratch_folder
 from metanas.api.recorder import Recorder
@@ -57,6 +58,8 @@ def prepare(
     if space is not None and recipe.space.options:
         raise RecipeError(["space.options: needs a space by name, and a Space was handed over; build it with them"])
     built = load_space(recipe.space.name or "", **recipe.space.options) if space is None else space
+    if space is None and (module := made_by(recipe)) is not None:
+        handed = replace(handed, module=module)
     last = built
     if recipe.evaluation.space:
         if recipe.space.name is None:

@@ -20,6 +20,7 @@ from metanas.cli.learning import fewshot, print_learned, print_learner, tune, vi
 from metanas.cli.options import (
     Data,
     Device,
+    Module,
     NewRun,
     Plain,
     PrintRecipe,
@@ -143,6 +144,7 @@ def resume(
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Another device; not bit-exact then.", show_default=False)
     ] = None,
+    module: Module = None,
     plain: Plain = False,
 ) -> None:
     """Go on with a run from its last checkpoint."""
@@ -153,7 +155,7 @@ def resume(
 
     if finished:
         say(f"{run} is already finished; nothing was changed")
-    result = run_resume(run, data=data, device=device, view=None if finished else view_of(plain))
+    result = run_resume(run, data=data, module=module, device=device, view=None if finished else view_of(plain))
     if hasattr(result, "learner"):
         print_learner(result)
     elif hasattr(result, "evaluations"):
@@ -256,12 +258,13 @@ def export(
     data: Annotated[
         str | None, data_option("The run's data, if they were moved: to measure a lower precision.")
     ] = None,
+    module: Module = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Write the network found to files that need metanas no more, and check them in a process without it."""
     from metanas.api import export as run_export
 
-    paths = run_export(run, to, format or None, force=force, precision=precision, data=data)
+    paths = run_export(run, to, format or None, force=force, precision=precision, data=data, module=module)
     for path in paths:
         put(str(path))
     for name, loss in paths.losses.items():

@@ -41,4 +41,8 @@ NewRun = Annotated[
 ]
 PrintRecipe = Annotated[bool, typer.Option("--print-recipe", help="Print the whole recipe as TOML and stop.")]
 ListRecipes = Annotated[bool, typer.Option("--list", help="List the recipes that ship and stop.")]
+Module = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Of a search of your own module: the file that makes it.", show_default=False),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live view.")]

@@ -142,22 +142,28 @@ def untracked(module: nn.Module) -> nn.Module:
 
 
 def given_shape(
-    module: nn.Module, shape: Shape, *, make: Callable[[nn.Module], nn.Module] = lambda copy: copy
+    module: nn.Module,
+    shape: Shape,
+    *,
+    make: Callable[[nn.Module], nn.Module] = lambda copy: copy,
+    dtype: torch.dtype | None = None,
 ) -> Shape:
     """The shape of what a module gives, without the batch; found on a copy without memory.
 
     Args:
         make: what is made of the copy before it is run; default: nothing.
+        dtype: of the inputs; default: the module's.
 
     Raises:
         ShapeError: it does not take the shape, or gives something else than one tensor with a row for each example.
     """
+    first = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    kind = first.dtype if dtype is None else dtype
     try:
-        given = _run(make(shadow(module)), torch.empty(EXAMPLES, *shape, device="meta"))
+        given = _run(make(shadow(module)), torch.empty(EXAMPLES, *shape, device="meta", dtype=kind))
     except Exception:  # somebody's own code may raise anything, as where it looks at numbers: it gets some
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
         try:
-            given = _run(make(copy.deepcopy(module)), torch.zeros(EXAMPLES, *shape, device=device))
+            given = _run(make(copy.deepcopy(module)), torch.zeros(EXAMPLES, *shape, device=first.device, dtype=kind))
         except Exception as error:
             if isinstance(error, ShapeError):
                 raise

@@ -218,12 +218,8 @@ def joined(values: Sequence[Tensor], join: Join) -> Tensor:
 
 
 def _joining(row: Sequence[int], join: Join) -> nn.Module:
-    """A module of torch's own that takes a list and joins some of it."""
-
-    def inputs(values: Sequence[Tensor]) -> Tensor:
-        return joined([values[k] for k in row], join)
-
-    graph = torch.fx.Tracer().trace(inputs)
+    """A module of torch's own that takes a list and joins some of it; without annotations, which it cannot pickle."""
+    graph = torch.fx.Tracer().trace(lambda values: joined([values[k] for k in row], join))
     return torch.fx.GraphModule(nn.Module(), graph, "Inputs")
 
 
@@ -268,8 +264,8 @@ class Choose:
         for label, module in named.items():
             part_of_path(label, f"choice {name!r}: candidate")
             if not isinstance(module, nn.Module):
-                what = "a class" if isinstance(module, type) else f"a {type(module).__name__}"
-                raise SpaceError(f"choice {name!r}: candidate {label!r} is {what}, not a module; give an nn.Module")
+                got = f"the class {module.__name__}" if isinstance(module, type) else f"{module!r:.40}"
+                raise SpaceError(f"choice {name!r}: candidate {label!r} must be a module, got {got}; give an nn.Module")
         return ChosenModule(name, named, tuple(never))
 
     def optional(self, name: str, module: nn.Module) -> ChosenModule:
@@ -307,7 +303,7 @@ class Choose:
             raise SpaceError(f"choice {name!r}: {len(made)} blocks for depths up to {found[-1]}; give {found[-1]}")
         for k, block in enumerate(made):
             if not isinstance(block, nn.Module):
-                raise SpaceError(f"choice {name!r}: block {k} is a {type(block).__name__}, not a module")
+                raise SpaceError(f"choice {name!r}: block {k} must be a module, got {block!r:.40}")
         return ChosenDepth(name, found, made)
 
     def inputs(self, name: str, among: int | Sequence[str], *, take: int = 1, join: Join = "sum") -> ChosenInputs:

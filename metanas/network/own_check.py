@@ -54,7 +54,7 @@ def check_options(space: Space, module: nn.Module, shape: Shape, outputs: int) -
 
 def _require(space: Space, module: nn.Module, taken: Architecture, shape: Shape, outputs: int, where: str) -> None:
     try:
-        given = given_shape(module, shape, make=lambda copy: unmarked(copy, taken))
+        given = given_shape(module, shape, make=lambda copy: unmarked(copy, taken), dtype=torch.float32)
     except ShapeError as error:
         raise ShapeError(f"{where}{error}") from None
     if given != (outputs,):

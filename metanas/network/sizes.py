@@ -9,7 +9,8 @@ While widths are mixed, all features are computed, and what reads them weighs th
 
     W (m * x),   m[c] = sum of the weights of the sizes that have the feature c
 
-which is the mixture of what the layer gives at each size, whatever works on each feature alone stands between.
+which, for weights that sum to 1, is the mixture of what the layer gives at each size, whatever stands between that
+works on each feature alone.
 """
 
 from __future__ import annotations
@@ -194,17 +195,27 @@ def is_depthwise(layer: nn.Module) -> bool:
     return len(sizes) == 3 and len(set(sizes)) == 1
 
 
+Narrowed = dict[tuple[Tensor, tuple[int, ...]], Tensor]
+"""(tensor, its new sizes) -> the new one, so that weights which two layers share are one afterwards."""
+
+
 @torch.no_grad()
-def resize(module: nn.Module, taken: Mapping[str, tuple[str, ...]]) -> None:
-    """Makes every size of a module the plain number that is taken, and its tensors as large."""
-    found = dict(sizes_of(module))
+def resize(module: nn.Module, taken: Mapping[str, tuple[str, ...]], done: Narrowed | None = None) -> None:
+    """Makes every size of a module the plain number that is taken, and its tensors as large.
+
+    Args:
+        done: what was made of tensors before; more is put in.
+    """
+    found, made = dict(sizes_of(module)), {} if done is None else done
     for name, axes in RESIZED.get(type(module), {}).items() if found else ():
         tensor = getattr(module, name)
         if tensor is not None:
-            ends = [_at(getattr(module, axis), taken) for axis in axes]
-            part = tensor[tuple(slice(end) for end in ends)].clone()  # a depthwise weight has one input channel
-            held = nn.Parameter(part, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else part
-            setattr(module, name, held)
+            ends = tuple(_at(getattr(module, axis), taken) for axis in axes)
+            if (tensor, ends) not in made:
+                part = tensor[tuple(map(slice, ends))].clone()  # a depthwise weight has one input channel
+                held = nn.Parameter(part, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else part
+                made[tensor, ends] = held
+            setattr(module, name, made[tensor, ends])
     for name in found:
         setattr(module, name, _plain(getattr(module, name), taken))
 

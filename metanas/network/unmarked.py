@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from metanas.network.marks import Mark
-from metanas.network.sizes import resize
+from metanas.network.sizes import Narrowed, resize
 
 Labels = Mapping[str, tuple[str, ...]]
 """What is taken, by choice (an `Architecture`)."""
@@ -36,20 +36,20 @@ def unmarked(module: nn.Module, taken: Labels) -> nn.Module:
       (1): Identity()
     )
     """
-    return _decided(copy.deepcopy(module), taken, {})
+    return _decided(copy.deepcopy(module), taken, {}, {})
 
 
-def _decided(module: nn.Module, taken: Labels, done: dict[nn.Module, nn.Module]) -> nn.Module:
+def _decided(module: nn.Module, taken: Labels, done: dict[nn.Module, nn.Module], narrowed: Narrowed) -> nn.Module:
     """The module itself, changed; another one in place of a mark. `done`: what stands for what was met before."""
     if module not in done:
         if isinstance(module, Mark):
-            done[module] = _decided(module.plain(taken[module.choice.name][0]), taken, done)
+            done[module] = _decided(module.plain(taken[module.choice.name][0]), taken, done, narrowed)
         else:
             done[module] = module
-            resize(module, taken)
+            resize(module, taken, narrowed)
             for name, child in list(module._modules.items()):
                 if child is not None:
-                    module._modules[name] = _decided(child, taken, done)
+                    module._modules[name] = _decided(child, taken, done, narrowed)
     return done[module]
 
 

@@ -1,6 +1,7 @@
 """Space files: where they are found, and how one is loaded.
 
-A space file is a small Python file with a function `space(**options) -> Space`. It is looked for
+A space file is a small Python file with a function `space(**options) -> Space`, or one that gives a module with choices
+marked in it. It is looked for
 
     as a path            when the name ends in .py or has a separator
     in METANAS_SPACES    folders of the user's own, separated as in PATH
@@ -68,7 +69,8 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
     """The space of that name or file, built with `options`; a Space is handed through.
 
     Raises:
-        SpaceError: unknown name, unknown option (with the nearest), or a file that gives no Space.
+        SpaceError: unknown name, unknown option (with the nearest), or a file that gives neither a Space nor a module
+            with marks.
 
     >>> load_space("nasbench201", channels=8, cells=1).size
     15625
@@ -77,6 +79,22 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
         if options:
             raise SpaceError(f"a Space takes no options, got {', '.join(options)}; build it with them")
         return name
+    made = load_made(name, **options)
+    if isinstance(made, Space):
+        return made
+    if not hasattr(made, "named_modules"):
+        raise SpaceError(f"{find_space(str(name))}: space() must return a Space or a module, got {type(made).__name__}")
+    from metanas.network import space_of  # torch is there: the file made a module
+
+    return space_of(made, find_space(str(name)).stem)
+
+
+def load_made(name: str | Path, **options: Any) -> Any:
+    """What the function of a space file gives: a Space, or a module in which choices are marked.
+
+    Raises:
+        SpaceError: unknown name, unknown option (with the nearest), or a file that cannot be run.
+    """
     path = find_space(str(name))
     make = _function(path)
     known = inspect.signature(make).parameters
@@ -85,14 +103,11 @@ def load_space(name: str | Path | Space, **options: Any) -> Space:
         if key not in known and not takes_any:
             raise SpaceError(f"space {path.stem!r} has no option {key!r}{nearest(key, known)}")
     try:
-        space = make(**options)
+        return make(**options)
     except MetanasError:
         raise
     except (Exception, SystemExit) as error:  # somebody's own code may raise anything
         raise SpaceError(f"space {path.stem!r} with options {options}: {_reason(error)}") from error
-    if not isinstance(space, Space):
-        raise SpaceError(f"{path}: space() must return a Space, got {type(space).__name__}")
-    return space
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ PARETO = (
 """Every controller that learns from several values."""
 
 RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent")
+RELAXED = ("one edge", "nasbench201", "darts", "elastic", "hierarchical", "recurrent", "own module")
 """Spaces of `tests/problems.py` in which every choice has a relaxation."""
 
 DARTS_OPS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")

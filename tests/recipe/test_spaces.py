@@ -95,7 +95,7 @@ def test_wrong_names(tmp_path: Path) -> None:
         ("\x00", "cannot be loaded: "),
         ("x = 3", r"needs a function space\(\*\*options\) -> Space"),
         ("space = 3", "needs a function space"),
-        ("def space(): return 3", r"space\(\) must return a Space, got int"),
+        ("def space(): return 3", r"space\(\) must return a Space or a module, got int"),
         ("def space(): return {}['x']", "with options {}: KeyError: 'x'"),
         ("def space(): raise ValueError", "with options {}: ValueError$"),
         ("def space(): from metanas.space import chain; return chain()", "."),

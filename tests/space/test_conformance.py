@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metanas.network import derived, one_path, supernet
+from metanas.network import one_path, shared_weights
 from metanas.space import canonical, space_from_json, space_to_json
 
 SMALL = 3_000
@@ -155,7 +155,7 @@ def test_canonical_form_ignores_names(space, rng):
 def test_every_sample_builds_and_runs(known, space, rng):
     for seed in range(5):
         architecture = space.sample(rng)
-        network = derived(space, architecture, known.shape, known.outputs, seed=seed)
+        network = known.derived(space, architecture, seed=seed)
         x = torch.randn(2, *known.shape, generator=torch.Generator().manual_seed(seed))
         y = network(x)
         assert y.shape[:2] == (2, known.outputs) and torch.isfinite(y).all()
@@ -165,11 +165,13 @@ def test_sampled_supernet_equals_the_derived_network(known, space, rng):
     """Weights go over by name; widths that were chosen are slices."""
     if known.name.startswith("nasbench101"):
         pytest.skip("its widths depend on the edges, so its networks share no weights")
-    whole = supernet(space, known.shape, known.outputs).double()
+    whole = known.supernet(space).double()
     x = torch.randn(2, *known.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for _ in range(3):
         architecture = space.sample(rng)
-        part = derived(space, architecture, known.shape, known.outputs, phase="search").double()
+        part = known.derived(space, architecture, phase="search").double()
         weights = whole.state_dict()
+        if known.module is not None:
+            weights = shared_weights(known.module(), architecture, weights)
         part.load_state_dict({k: weights[k][tuple(slice(0, n) for n in v.shape)] for k, v in part.state_dict().items()})
         torch.testing.assert_close(whole(x, mix=one_path(space.choices, architecture)), part(x), rtol=0, atol=1e-12)
