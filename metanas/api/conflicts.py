@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metanas.api.costing import conflicts as costs_in_conflict
-from metanas.controllers import Controller, GradientController, ParetoController
+from metanas.controllers import Controller, GradientController, ParetoController, PcDarts
 from metanas.recipe import SearchRecipe
 
 
@@ -31,6 +31,8 @@ def conflicts(section: SearchRecipe, controller: Controller, *, objective: bool,
         rules.append("search.checkpoint: only the fused executor does that; take search.executor = 'fused'")
     if module and (section.cost is not None or any(section.limits.model_dump().values())):
         rules.append("search.limits: what a module of your own costs is not known before it is decided; leave them out")
+    if module and isinstance(controller, PcDarts):
+        rules.append(f"search.controller: {kind} runs part of the channels, which nobody knows of a module of your own")
     return [*rules, *costs_in_conflict(section, controller)]
 
 
