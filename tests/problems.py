@@ -109,6 +109,10 @@ def vit_size(depth: int, heads: int) -> int:
     return 3 * sum((heads * 3) ** blocks for blocks in range(1, depth + 1))
 
 
+def mixers(width: int = 4, depth: int = 2) -> Space:
+    return shipped("mixers").space(width, depth, head=2)
+
+
 def sequence(width: int = 4, nodes: int = 3) -> Space:
     return shipped("sequence").space(width, nodes)
 
@@ -301,6 +305,7 @@ KNOWN = (
     Known("nasbench_macro", nasbench_macro, 3**8),
     Known("mobile", mobile, mobile_size(1, 3)),
     Known("vit", vit, vit_size(2, 2)),
+    Known("mixers", mixers, 15 + 15**2, (5, 3)),
     Known("sequence", sequence, math.factorial(3) * 4**3, (5, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),

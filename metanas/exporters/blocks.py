@@ -258,6 +258,11 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "token_mean": lambda op, shape, module: Part(use="{x}.mean(1)"),
     "sequence": _sequence,
     "highway": _highway,
+    "token_conv": lambda op, shape, module: Part(
+        f"TimeConv({{0}}, kernel={op.kernel})", (shape[1],), block=Block("token_conv")
+    ),
+    "token_mix": lambda op, shape, module: Part(f"TimeLinear({shape[0]})", block=Block("token_mix")),
+    "position": lambda op, shape, module: Part(f"Position({shape[0]}, {{0}})", (shape[1],), block=Block("position")),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""

@@ -261,6 +261,9 @@ NAMES = {
     "squeeze_excite": "SqueezeExcite",
     "patches": "Patches",
     "attention": "Attention",
+    "token_conv": "TimeConv",
+    "token_mix": "TimeLinear",
+    "position": "Position",
 }
 """Blocks that are called alike whatever norm and activation they have."""
 
@@ -317,6 +320,42 @@ class {name}(nn.Module):
         scores = query @ key.transpose(2, 3) / self.head**0.5
         weights = torch.softmax(scores, dim=3)  # (batch, heads, time, time)
         return (weights @ value).transpose(1, 2).flatten(2)
+''',
+    "token_conv": '''
+class {name}(nn.Module):
+    """A depthwise convolution along time."""
+
+    def __init__(self, features: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            features, features, kernel, padding=kernel // 2, groups=features
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+''',
+    "token_mix": '''
+class {name}(nn.Module):
+    """A linear map along time."""
+
+    def __init__(self, time: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(time, time)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
+        return self.linear(x.transpose(1, 2)).transpose(1, 2)
+''',
+    "position": '''
+class {name}(nn.Module):
+    """Adds a learned vector to each element of a sequence."""
+
+    def __init__(self, time: int, features: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.empty(time, features))
+        nn.init.normal_(self.place, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
+        return x + self.place
 ''',
     "scan": '''
 class {name}(nn.Module):

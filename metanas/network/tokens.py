@@ -3,6 +3,9 @@
     patches          an image as the sequence of its patches, and where each stands
     attention        every element of a sequence reads all of them, by several heads
     token_norm       layer norm: every element has mean 0 and variance 1 over its features
+    token_conv       every element reads those near it, each feature for itself
+    token_mix        every element reads all of them, by one matrix for all features
+    position         adds what is learned of each place
     token_mean       the mean of all elements
     sequence         an image as the sequence of its rows
     highway          of a recurrent cell: a gate between what was there and a function of it
@@ -12,7 +15,8 @@ w features, `forward(x, mask=m)` all, each scaled by m (features,); the input ma
 
 Sources: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929; Vaswani et al., NeurIPS 2017, arXiv:1706.03762; the shared
 widths are those of AutoFormer, Chen et al., ICCV 2021, arXiv:2107.00651; highways, Zilly et al., ICML 2017,
-arXiv:1607.03474, as in DARTS's recurrent cell (arXiv:1806.09055).
+arXiv:1607.03474, as in DARTS's recurrent cell (arXiv:1806.09055); matrices over time, MLP-Mixer, Tolstikhin et al.,
+NeurIPS 2021, arXiv:2105.01601.
 """
 
 from __future__ import annotations
@@ -94,6 +98,41 @@ class Attention(nn.Module):
         return y if mask is None else y * mask
 
 
+class TokenConv(nn.Module):
+    """A depthwise convolution along time that keeps the length."""
+
+    def __init__(self, features: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(features, features, kernel, padding=kernel // 2, groups=features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return found
+
+
+class TokenMix(nn.Module):
+    """A linear map of the elements of each feature: of sequences of one length."""
+
+    def __init__(self, time: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(time, time)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.linear(x.transpose(1, 2)).transpose(1, 2)
+        return found
+
+
+class Position(nn.Module):
+    """Adds a learned vector to each element."""
+
+    def __init__(self, time: int, features: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(nn.init.normal_(torch.empty(time, features), std=0.02))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.place
+
+
 class TokenMean(nn.Module):
     """The mean over a sequence: (batch, time, features) -> (batch, features)."""
 
@@ -156,6 +195,26 @@ def token_norm(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     return TokenNorm(shape[1])
 
 
+def token_conv(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
+    """A depthwise convolution along time, of an odd kernel."""
+    _sequence(shape)
+    if op.kernel % 2 == 0:
+        raise ShapeError(f"an even kernel ({op.kernel}) does not keep the length; take an odd one")
+    return TokenConv(shape[1], op.kernel)
+
+
+def token_mix(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
+    """One matrix over time for all features."""
+    _sequence(shape)
+    return TokenMix(shape[0])
+
+
+def position(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
+    """A vector for each place."""
+    _sequence(shape)
+    return Position(*shape)
+
+
 def token_mean(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     """The mean of all elements."""
     _sequence(shape)
@@ -185,6 +244,9 @@ TOKEN_OPS: Mapping[str, Callable[[Op, tuple[int, ...], Phase], nn.Module]] = {
     "patches": patches,
     "attention": attention,
     "token_norm": token_norm,
+    "token_conv": token_conv,
+    "token_mix": token_mix,
+    "position": position,
     "token_mean": token_mean,
     "sequence": lambda op, shape, phase: Rows(),
     "highway": highway,

@@ -56,6 +56,8 @@ KINDS = {
     "classifier": "linear",
     "patches": "linear",
     "highway": "linear",
+    "token_conv": "separable",
+    "token_mix": "linear",
     "norm": "norm",
     "token_norm": "norm",
     "activation": "norm",
