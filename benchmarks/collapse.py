@@ -3,9 +3,9 @@
     METANAS_DATA=... python benchmarks/collapse.py --seeds 0 1 2
 
 Protocol: CIFAR-10 halved to 16x16 (2x2 means), 2,000 inner and 2,000 outer images, crop with padding 2 and flip, batch
-64, supernet of C 4, N 1, first order, Adam on omega at 0.01, 40 epochs, no warm-up, one thread. A guard is a pure
-function of what the epochs say: each search runs once, to its end, and every guard is asked afterwards where it would
-have ended it and with which epoch's cell.
+64, supernet of C 4, N 1, first order, Adam on omega at 0.1 (a large step, to provoke a collapse), 25 epochs, no
+warm-up, one thread. A guard is a pure function of what the epochs say: each search runs once, to its end, and every
+guard is asked afterwards where it would have ended it and with which epoch's cell.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--channels", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
     options = parser.parse_args()
     from machine import machine

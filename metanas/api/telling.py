@@ -129,6 +129,8 @@ def _searched(document: Mapping[str, Any], data: Mapping[str, Any]) -> Rows:
         rows |= {"Evaluations": search["budget"], "Epochs of each": search["value_epochs"]}
     else:
         rows |= {"Estimator": search["estimator"], "Epochs": search["epochs"]}
+        guard = data.get("guard")
+        rows |= {"Ended by a guard": f"after epoch {guard['epoch']}: {guard['reason']}"} if guard else {}
     rows |= {"Epochs of the training from scratch": evaluation["epochs"], "Seed": recipe["seed"]}
     return rows | _times(document, {"Seconds of the search": data.get("search_seconds")})
 

@@ -29,6 +29,8 @@ def test_the_run_says_that_and_why(quick: Quick) -> None:
     assert {k: event[k] for k in ("epoch", "back_to", "reason")} == result_of(result)["guard"]
     assert result_of(result)["epochs"] == event["epoch"]
     assert read(result.run).guard == event["reason"]
+    card = metanas.export(result, result.run / "out", formats=["card"])[0].read_text()
+    assert f"after epoch {event['epoch']}: {event['reason']}" in card
 
 
 def result_of(result: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from metanas.network.fused import difference
 from metanas.space import Choice, Edge, Graph, Node, Space, chain, one_of, op
 
 SPACES = ("nasbench201", "darts", "hierarchical", "elastic", "recurrent")
-SHAPES = {"recurrent": (4, 3)}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -39,8 +38,9 @@ def case(request, problems):
     return build(next(k for k in problems.KNOWN if k.name == request.param))
 
 
-def test_it_is_the_mixture_with_zeros(case):
-    space, network, x = case
+@pytest.mark.parametrize("name", [name for name in SPACES if name != "darts"])
+def test_it_is_the_mixture_with_zeros(problems, name):
+    space, network, x = build(next(k for k in problems.KNOWN if k.name == name))
     kept, mix = shrunk(space)
     whole = network(x, mix=mix)
     network.keep(kept)
