@@ -149,7 +149,8 @@ class Parts:
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
         controller = self.controller if self.searches else None
-        self._check_objectives()
+        if controller is not None:
+            self._check_objectives(controller)
         learned = isinstance(controller, GradientController) and not controller.fixed
         self._check_ranks()
         if self.recipe.search.checkpoint and self.recipe.search.executor != "fused":
@@ -169,15 +170,15 @@ class Parts:
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
 
-    def _check_objectives(self) -> None:
+    def _check_objectives(self, controller: Controller) -> None:
         """Refuses objectives that the controller has no use for, and a controller that has none."""
-        names, controller = self.recipe.search.objectives, self.controller
-        kind = type(controller).__name__
-        if isinstance(controller, GradientController) and (names or self.handed.objective is not None):
+        names, kind = self.recipe.search.objectives, type(controller).__name__
+        by_gradient = isinstance(controller, GradientController)
+        if by_gradient and (names or self.handed.objective is not None):
             raise RecipeError(
                 [f"search.objectives: {kind} learns from gradients; take a controller by values, or none"]
             )
-        if self.recipe.search.eta is not None and (self.by_gradient or self.handed.objective is not None):
+        if self.recipe.search.eta is not None and (by_gradient or self.handed.objective is not None):
             raise RecipeError(["search.eta: needs a controller by values and short trainings; leave it out"])
         if isinstance(controller, ParetoController) and len(names) < 2:
             raise RecipeError([f'search.objectives: {kind} needs two or more, as in ["score", "-parameters"]'])

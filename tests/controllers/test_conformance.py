@@ -49,7 +49,6 @@ GRADIENT = (
     GumbelSoftmax(end_temperature=0.5, scale=1.0),
     Gdas(),
     Reinforce(),
-    Reinforce(entropy=0.5, scale=1.0),
     Rsps(evaluations=5),
     Spos(evaluations=8, population=3),
 )
@@ -61,7 +60,6 @@ VALUE = (
     LocalSearch(),
     Predictor(start_with=3, parents=1, random=3),
     OptunaSearch(),
-    OptunaSearch(sampler="random"),
 )
 """Every controller that learns from values."""
 
