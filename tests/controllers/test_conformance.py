@@ -55,7 +55,6 @@ GRADIENT = (
     PcDarts(),
     PcDarts(parts=2, scale=1.0),
     Reinforce(),
-    Reinforce(entropy=0.5, scale=1.0),
     Rsps(evaluations=5),
     Spos(evaluations=8, population=3),
 )
@@ -67,7 +66,6 @@ VALUE = (
     LocalSearch(),
     Predictor(start_with=3, parents=1, random=3),
     OptunaSearch(),
-    OptunaSearch(sampler="random"),
 )
 """Every controller that learns from values."""
 

@@ -141,3 +141,11 @@ def test_numbers_that_cannot_be(space, numbers, message):
 def test_nothing_to_derive_yet(space):
     with pytest.raises(SpaceError, match="none of 0 trainings"):
         Hyperband(space, brief, RandomSearch(), epochs=9, eta=3, budget=99, seed=0).derive()
+
+
+def test_a_high_value_of_a_short_training_does_not_win(space):
+    """Where values fall with the length of a training, the best is still among those that were trained longest."""
+    search = Hyperband(space, lambda a, e: height(a) - e, RandomSearch(), epochs=9, eta=3, budget=60, seed=0)
+    rows = list(search.steps())
+    longest = max((row for row in rows if row.epochs == 9), key=lambda row: row.value)
+    assert search.derive() == longest.architecture and rows[-1].best_value == longest.value
