@@ -28,7 +28,7 @@ from metanas.evaluation.operations import ONCE, OperationTable, combined, looped
 from metanas.network.ops import Shape
 from metanas.space import Apply, Choice, Combine, Loop, Op, Program, Size, Space
 from metanas.space.derive import resolve
-from metanas.space.needs import ALWAYS, MOST_TERMS, Term, disjoint, needs
+from metanas.space.needs import ALWAYS, MOST_TERMS, Pair, Term, disjoint, needs
 
 CHECKED = 3
 """Random architectures on which the polynomial is compared with the sum over their own networks."""
@@ -53,7 +53,13 @@ class AdditiveCost:
 
     def __call__(self, architecture: Mapping[str, tuple[str, ...]]) -> float:
         taken = {(name, label) for name, labels in architecture.items() for label in labels}
+        # What does not matter changes nothing, but terms that list every way to take it want it to be taken.
+        taken |= {pair for name, usual in self._usual.items() if name not in architecture for pair in usual}
         return math.fsum(price for term, price in self.terms.items() if term <= taken)
+
+    @cached_property
+    def _usual(self) -> dict[str, list[Pair]]:
+        return {name: [(name, label) for label in c.options[: c.take or 0]] for name, c in self.choices.items()}
 
     def expected(self, mix: Mapping[str, Tensor]) -> Tensor:
         """The mean cost of architectures whose choices are drawn independently, a scalar; differentiable.
