@@ -175,8 +175,7 @@ def resume(
             those of the run.
         device: another device; then the result is not bit-exact.
         tuning: of a run of `metanas.tune`: the network, parts and losses that it was started with; of one of
-            `metanas.fewshot`: the network, descriptions and encoder; of one of `metanas.search_by_value`: the
-            objective.
+            `metanas.fewshot`: the network, descriptions and encoder.
 
     Raises:
         RunError: no such run, in use, or what is handed over is not what the run was started with.
@@ -200,7 +199,9 @@ def resume(
     if document.get("kind") == BY_VALUE:
         if finished:
             return value_result_of(folder)
-        return resume_values(folder, document, controller=controller, view=view, **_objective_only(folder, tuning))
+        if tuning:
+            raise RunError(f"{folder.path} is a search by values, which takes no {', '.join(tuning)}; leave it out")
+        return resume_values(folder, document, objective=objective, controller=controller, view=view)
     if tuning:
         raise RunError(f"{folder.path} is a search, which takes no {', '.join(tuning)}; leave it out")
     if finished:
@@ -239,14 +240,6 @@ def _few_shot_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any
     more = [name for name in given if name not in ("network", "descriptions", "encoder")]
     if more:
         raise RunError(f"{folder.path} is a few-shot run, which takes no {', '.join(more)}; leave it out")
-    return dict(given)
-
-
-def _objective_only(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What only a search by values is handed. RunError where there is more."""
-    more = [name for name in given if name != "objective"]
-    if more:
-        raise RunError(f"{folder.path} is a search by values, which takes no {', '.join(more)}; leave it out")
     return dict(given)
 
 
