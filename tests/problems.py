@@ -6,6 +6,7 @@ Each is written with the published definition at hand; sizes are closed forms or
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,17 @@ def vit_size(depth: int, heads: int) -> int:
 
 def mixers(width: int = 4, depth: int = 2) -> Space:
     return shipped("mixers").space(width, depth, head=2)
+
+
+def motifs(channels: int = 2, motifs: int = 2, nodes: int = 3, motif_nodes: int = 3) -> Space:
+    return shipped("hierarchical").space(channels, 1, motifs, nodes, motif_nodes)
+
+
+def motifs_size(motifs: int, nodes: int, motif_nodes: int) -> int:
+    """Seven operations on every edge of the motifs that some edge of the cell takes."""
+    one = 7 ** math.comb(motif_nodes, 2)
+    cells = itertools.product(range(motifs + 1), repeat=math.comb(nodes, 2))
+    return sum(one ** len(set(edges) - {0}) for edges in cells)
 
 
 def sequence(width: int = 4, nodes: int = 3) -> Space:
@@ -305,6 +317,7 @@ KNOWN = (
     Known("nasbench_macro", nasbench_macro, 3**8),
     Known("mobile", mobile, mobile_size(1, 3)),
     Known("vit", vit, vit_size(2, 2)),
+    Known("motifs", motifs, motifs_size(2, 3, 3)),
     Known("mixers", mixers, 15 + 15**2, (5, 3)),
     Known("sequence", sequence, math.factorial(3) * 4**3, (5, 3)),
     Known("elastic", elastic, 9, outputs=5),

@@ -44,9 +44,7 @@ SPACES: Mapping[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "mlp": ("mlp", {"width": 8, "blocks": 2}, (5,)),
     "mobile": ("mobile", {"channels": 4, "stages": 1, "depth": 2, "head": 6}, (3, 8, 8)),
     "vit": ("vit", {"width": 8, "depth": 2, "heads": 2, "head": 3}, (3, 8, 8)),
-    "mixers": ("mixers", {"width": 4, "depth": 2, "head": 2}, (5, 3)),
     "sequence": ("sequence", {"width": 4, "nodes": 3}, (5, 3)),
-    "nasbench_macro": ("nasbench_macro", {"channels": 2, "head": 6}, (3, 8, 8)),
 }
 
 
