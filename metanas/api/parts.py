@@ -189,7 +189,9 @@ class Parts:
             raise RankError(
                 "every rank would measure other latencies; give a file that holds them: search.latency_table"
             )
-        _, _ = self.within, self.costing.price  # both raise what is wrong with them
+        within, _ = self.within, self.costing.price  # both raise what is wrong with them
+        if self.origin is not None and not self.searches and not within.keeps(self.origin.architecture):
+            raise RecipeError(["search.limits: the architecture that is carried over is beyond them; loosen them"])
 
     def _check_ranks(self) -> None:
         """Refuses what several processes cannot share."""
