@@ -203,7 +203,9 @@ class Parts:
             self._check_norms(self.handed.module)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
-        _, _ = self.within, self.costing.price  # both raise what is wrong with them
+        within, _ = self.within, self.costing.price  # both raise what is wrong with them
+        if self.origin is not None and not self.searches and not within.keeps(self.origin.architecture):
+            raise RecipeError(["search.limits: the architecture that is carried over is beyond them; loosen them"])
 
     def _check_networks(self, controller: Controller | None) -> None:
         outputs, ops = self.data.outputs, self.handed.ops or OPS

@@ -124,6 +124,12 @@ def test_limits_are_those_of_the_network_that_is_trained(images: Any) -> None:
     assert cost(found.network, SHAPE).multiply_adds == found.found.multiply_adds
 
 
+def test_an_architecture_that_is_carried_over_has_to_keep_them(quick: Search, images: Any) -> None:
+    found = quick(controller="random", settings={"search.objective": "parameters", "search.budget": 6})
+    with pytest.raises(RecipeError, match=r"search\.limits: the architecture that is carried over is beyond them"):
+        found.transfer(images, settings={"search.limits.parameters": 100, "evaluation.epochs": 1})
+
+
 def test_rows_of_a_table_are_limited_too() -> None:
     rng = np.random.default_rng(0)
     rows = {"x": rng.normal(size=(120, 4)).astype(np.float32), "y": rng.integers(0, 2, 120)}
