@@ -156,9 +156,10 @@ class Parts:
 
     @property
     def estimator(self) -> Estimator:
+        if self.handed.estimator is not None:
+            return self.handed.estimator
         decay = getattr(self.controller, "scored", None)
-        named = make_estimator(self.recipe.search.estimator) if decay is None else ScoreFunction(decay)
-        return self.handed.estimator or named
+        return make_estimator(self.recipe.search.estimator) if decay is None else ScoreFunction(decay)
 
     @property
     def task(self) -> Task:
