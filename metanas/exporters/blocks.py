@@ -232,6 +232,15 @@ def _narrow(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(use="{x}[:, :{0}]", widths=(width_of(op, shape),))
 
 
+def _rest(op: Op, shape: Shape, module: nn.Module) -> Part:
+    last = f"{{x}}[:, -{width_of(op, shape)}:]"
+    return (
+        Part(use=last)
+        if op.stride == 1
+        else Part(f"nn.MaxPool2d({op.stride}, ceil_mode=True)", use=f"{{module}}({last})")
+    )
+
+
 _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "none": _none,
     "skip": _skip,
@@ -247,6 +256,8 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "elastic_depthwise": _elastic,
     "squeeze_excite": _squeeze_excite,
     "narrow": _narrow,
+    "rest": _rest,
+    "shuffle": lambda op, shape, module: Part(f"nn.ChannelShuffle({op.groups})"),
     "elastic_linear": _elastic_linear,
     "norm": _norm,
     "linear": _linear,

@@ -22,7 +22,7 @@ from metanas.exporters.blocks import _PARTS
 from metanas.exporters.code import COLUMNS, identifier, literal
 from metanas.exporters.python import python_code
 from metanas.network import OPS, Network, derived
-from metanas.space import Architecture, Space, chain, op
+from metanas.space import Architecture, Space, chain, one_of, op, partial_channels
 
 Made = tuple[Network, Source]
 NONE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
@@ -216,6 +216,16 @@ class Cell(nn.Module):
         return x + self.node3_from_1(node1) + self.node3_from_2(node2)
 '''.strip()
     )
+
+
+def test_partial_channels(tmp_path: Path) -> None:
+    """No search derives such a network, and one that is built by hand is written all the same: `write` compares."""
+    pick = {"max": op("max_pool", kernel=3, stride=2), "conv": op("preact_conv", width=8, stride=2, activation="relu")}
+    steps = ("stem", op("conv", width=8)), ("y", one_of("y", pick)), ("head", op("classifier", width=5))
+    space = partial_channels(Space(chain(*steps)))
+    network = derived(space, {"y": ("max",)}, (3, 7, 7), 5).eval()
+    text = written(network, Source(space.architecture({"y": "max"}), "mine", tuple("abcde")), tmp_path)
+    assert "nn.ChannelShuffle(4)" in text and "[:, -6:]" in text
 
 
 def test_every_operation_is_known() -> None:
