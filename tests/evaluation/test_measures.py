@@ -24,7 +24,15 @@ def test_every_measure_by_its_name_in_the_order_asked_for():
     found = short_measures(briefly, names, (1, 2, 2))(ARCHITECTURE, 2)
     assert found == (price.parameters, 0.5, 0.25, price.multiply_adds) and price.parameters == 30
     assert all(type(value) is float for value in found)
-    assert set(MEASURES) == {name.removeprefix("-") for name in names}
+    assert set(MEASURES) == {name.removeprefix("-") for name in (*names, "latency_ms")}
+
+
+def test_a_latency_is_of_one_example_and_leaves_the_mode():
+    network, found = briefly(ARCHITECTURE, 1)
+    seen = []
+    network.train().register_forward_hook(lambda module, given, _: seen.append((module.training, given[0].shape)))
+    assert 0 < MEASURES["latency_ms"](network, found, (1, 2, 2)) < 1000
+    assert set(seen) == {(False, (1, 1, 2, 2))} and len(seen) >= 5 and network.training
 
 
 def test_a_single_objective_is_minus_the_loss():
