@@ -119,28 +119,37 @@ class ScreenRecipe(Section):
 class SearchRecipe(Section):
     """The search; what is not said here is of `loop.Schedule`, where it is explained.
 
-    `estimator`: of hypergradients; a controller that learns from the value of the loss (`reinforce`) has its own.
-    `warmup`: None for a sixth of the epochs. `budget`: evaluations of a controller that needs values, each a training
-    of `value_epochs` epochs. `objectives`: what such a controller judges by, names of `evaluation.MEASURES`, those that
-    are to be small with a minus before them; none: minus the loss. `eta`: Hyperband (`loop.Hyperband`): trainings of up
-    to `value_epochs` epochs, of which one in `eta` goes on to a longer one, for as many epochs in all as `budget`
-    evaluations take. `refine`: rounds of a local search from the derived architecture, by short trainings on the inner
-    split that are judged on the outer one (`loop.Refinement`); none by default. `refine_from`: where those trainings
-    start, from the supernet's weights or from scratch; without a supernet, always from scratch. `refine_lr`: learning
-    rate at their start; None: `evaluation.lr`, and half of it from the supernet's weights. `executor`: of the supernet;
-    "fused" computes together what reads the same value, after a comparison with "plain". `checkpoint`: forget what is
-    inside the cells in the forward pass and compute it twice, for less memory; it takes the fused executor. `guard`:
-    what may end the search early. `perturb`, `perturb_steps`: of SDARTS, with any controller by gradient whose weights
-    are not one-hot. `shrink_to`, `shrink_stages`: candidates that are left of each choice in the end, and in how many
-    stages the others go (DrNAS: 3 of 5 in one).
+    By gradients:
+        estimator: of hypergradients; a controller that learns from the value of the loss (`reinforce`) has its own.
+        warmup: epochs in which only the weights are trained; None: a sixth of all.
+        executor: of the supernet; "fused" computes together what reads the same value, after a comparison with "plain".
+        checkpoint: forget what is inside the cells in the forward pass and compute it twice, for less memory.
+        guard: what may end the search early.
+        perturb, perturb_steps: of SDARTS; goes with every controller whose weights are not one-hot.
+        shrink_to, shrink_stages: candidates that are left of each choice in the end, and in how many stages the others
+            go (DrNAS: 3 of 5 in one).
+        cost: what is charged beside the outer loss, in expectation under the mixing weights: "parameters",
+            "multiply_adds" or "latency_ms".
+        cost_weight: of the charge, for a cost as large as the mean of the space.
+        cost_target: then only the share beyond it is charged.
 
-    `cost`: what a controller by gradients is charged for beside the outer loss, its expectation under the mixing
-    weights: "parameters", "multiply_adds" or "latency_ms". `cost_weight`: of the charge, for a cost as large as the
-    mean of the space. `cost_target`: then only the share beyond it is charged. `limits`: what is proposed, derived,
-    refined and drawn at random keeps them. `latency_table`: a file of `evaluation.OperationTable`; None: latencies are
-    measured on the device, once for each operation and shape, and kept in the run. `objective`: of a controller by
-    values, a short training or a zero-cost score (`evaluation.zero_cost`). `screen`: of it, a score that picks the
-    proposals.
+    By values:
+        budget: evaluations, each a training of `value_epochs` epochs unless `objective` is a zero-cost score.
+        objective: "training", or a score (`evaluation.zero_cost`).
+        objectives: what a training is judged by, names of `evaluation.MEASURES`, those that are to be small with a
+            minus before them; none: minus the loss.
+        eta: Hyperband (`loop.Hyperband`): trainings of up to `value_epochs` epochs, of which one in `eta` goes on to a
+            longer one, for as many epochs in all as `budget` evaluations take.
+        screen: a score that picks the proposals.
+
+    Both:
+        limits: what is proposed, derived, refined and drawn at random keeps them.
+        latency_table: a file of `evaluation.OperationTable`; None: latencies are measured on the device, once for each
+            operation and shape, and kept in the run.
+        refine: rounds of a local search from the derived architecture, by short trainings on the inner split that are
+            judged on the outer one (`loop.Refinement`); none by default.
+        refine_from: where those trainings start; without a supernet, always from scratch.
+        refine_lr: learning rate at their start; None: `evaluation.lr`, half of it from the supernet's weights.
     """
 
     controller: str = "drnas"
