@@ -94,7 +94,7 @@ class FusedNetwork(Network):
             kept = {name: rows for name, rows in self.kept.items() if name in mixed}
             parts = Parts(program, self.shapes, modules, self._own, mixed, self._run_plainly, device == "cpu", kept)
             planned, output = plan(parts)
-            steps = segments(planned, output) if self._checkpoint else planned
+            steps = segments(planned, output, self) if self._checkpoint else planned
             self._plans[key] = list(zip(steps, last_reads(steps, output), strict=True)), output
         return self._plans[key]
 

@@ -102,7 +102,11 @@ def test_free_memory_of_this_host() -> None:
 
 
 def test_forgetting_takes_the_fused_executor(quick: Quick) -> None:
-    assert quick(settings={"search.checkpoint": True}).found == quick().found
+    cells = metanas.load_space("nasbench201", channels=2, cells=1)  # what is computed twice is cells
+    for space, estimator in ((None, None), (cells, "first_order"), (cells, "unrolled")):
+        given = {} if space is None else {"space": space, "estimator": estimator}
+        once, twice = (quick(**given, settings={"search.checkpoint": on}) for on in (False, True))
+        assert once.found == twice.found
     with pytest.raises(RecipeError, match=r"search\.checkpoint: only the fused executor does that"):
         quick(settings={"search.checkpoint": True, "search.executor": "plain"})
 

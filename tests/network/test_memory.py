@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import grad
+from torch.func import functional_call, grad
 
 from metanas import load_space
 from metanas.network import fused, supernet
@@ -61,3 +61,21 @@ def test_under_a_transform_and_twice_differentiated_it_is_the_same() -> None:
         second = torch.autograd.grad(torch.cat(first).square().sum(), list(leaves.values()))
         found.append(torch.cat([*grad(loss)(weights).values(), *first, *second]).detach())
     torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-12)
+
+
+def test_what_is_computed_once_more_has_the_parameters_that_were_lent() -> None:
+    """The backward pass comes after `functional_call`, when the modules have their own parameters again."""
+    space = load_space("nasbench201", channels=2, cells=1)
+    network = supernet(space, (1, 4, 4), 3).double()
+    images = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    lent = {name: 1.5 * p.detach() + 0.1 for name, p in network.named_parameters()}
+    found = []
+    for one in (fused(network), fused(network, checkpoint=True)):
+        mix = {c.name: torch.linspace(0.1, 0.5, 5, dtype=torch.float64).requires_grad_() for c in space.choices}
+        own = {name: p.clone().requires_grad_() for name, p in lent.items()}
+        for theta, leaves in ((lent, [*mix.values()]), (own, [*mix.values(), *own.values()])):
+            loss = functional_call(one, theta, (images,), {"mix": mix}).square().sum()
+            found.append(torch.autograd.grad(loss, leaves))
+    for plain, forgetful in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(forgetful, plain, rtol=1e-10, atol=1e-12)
+    assert all(isinstance(p, torch.nn.Parameter) for p in network.parameters())
