@@ -271,8 +271,8 @@ def put_back(parameters: Held) -> Iterator[None]:
     try:
         yield
     finally:
-        for (module, name, _), p in zip(parameters, now, strict=True):
-            module._parameters[name] = p  # type: ignore[assignment]
+        for (module, name, _), own in zip(parameters, now, strict=True):
+            module._parameters[name] = own
 
 
 def segments(steps: Sequence[FusedStep], output: str, network: nn.Module) -> list[FusedStep]:
