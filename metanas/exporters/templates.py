@@ -332,7 +332,7 @@ class {name}(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
-        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return self.conv(x.transpose(1, 2)).transpose(1, 2).contiguous()
 ''',
     "token_mix": '''
 class {name}(nn.Module):
@@ -343,7 +343,7 @@ class {name}(nn.Module):
         self.linear = nn.Linear(time, time)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, time, features)
-        return self.linear(x.transpose(1, 2)).transpose(1, 2)
+        return self.linear(x.transpose(1, 2)).transpose(1, 2).contiguous()
 ''',
     "position": '''
 class {name}(nn.Module):

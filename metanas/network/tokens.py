@@ -106,7 +106,7 @@ class TokenConv(nn.Module):
         self.conv = nn.Conv1d(features, features, kernel, padding=kernel // 2, groups=features)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        found: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2).contiguous()
         return found
 
 
@@ -118,7 +118,7 @@ class TokenMix(nn.Module):
         self.linear = nn.Linear(time, time)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.linear(x.transpose(1, 2)).transpose(1, 2)
+        found: Tensor = self.linear(x.transpose(1, 2)).transpose(1, 2).contiguous()
         return found
 
 

@@ -16,7 +16,7 @@ def lines_of(*costs: float | None) -> list[str]:
 
 
 def test_a_cost_is_shown() -> None:
-    assert lines_of(2e6, 1234567.0)[-1] == "cost       1.235e+06  █▅  expected, of the mixture"
+    assert lines_of(2e6, 1234567.0)[-1] == "cost       1.235e+06  █▁  expected, of the mixture"
 
 
 def test_a_search_without_a_cost_has_no_line() -> None:
