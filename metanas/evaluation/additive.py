@@ -37,6 +37,10 @@ Shapes = dict[Term, Shape]
 """What is taken, each of which rules the others out -> the shape that a value has then."""
 
 
+LEAST = 1e-6
+"""Weight of all options of a choice below which they have no odds: a draw took what is never derived."""
+
+
 @dataclass(frozen=True)
 class AdditiveCost:
     """A cost as a sum over terms; made by `additive`.
@@ -65,16 +69,26 @@ class AdditiveCost:
         """The mean cost of architectures whose choices are drawn independently, a scalar; differentiable.
 
         Args:
-            mix: choice of one -> probabilities (candidates,). Of other choices every way to take them is as likely.
+            mix: choice of one -> weights (candidates,), taken as the odds of its options: what is mixed and never
+                derived costs nothing and must be no way out. Of other choices every way to take them is as likely,
+                whatever weights they have.
         """
-        names = [name for name in mix if name in self.choices]
+        names = [name for name in mix if name in self.choices and self.choices[name].take == 1]
         rows, factors = self._rows(tuple(names))
         first = mix[names[0]]
-        weights = torch.cat([*(mix[name] for name in names), torch.ones_like(first[:1])])
+        weights = torch.cat([*(self._odds(name, mix[name]) for name in names), torch.ones_like(first[:1])])
         product = torch.tensor(factors, dtype=weights.dtype, device=weights.device)
         for column in torch.tensor(rows, device=weights.device).T:
             product = product * weights[column]
         return product.sum()
+
+    def _odds(self, name: str, row: Tensor) -> Tensor:
+        """Weights as probabilities of the options, (candidates,); where none of them has any, as they are."""
+        choice = self.choices[name]
+        derived = torch.tensor([label not in choice.never for label in choice.candidates], device=row.device)
+        kept = row * derived
+        total = kept.sum()
+        return kept / torch.where(total > LEAST, total, torch.ones_like(total))
 
     def _rows(self, names: tuple[str, ...]) -> tuple[list[list[int]], list[float]]:
         """For each term its places in the weights of `names` side by side, padded with that of a 1; what it costs."""

@@ -187,3 +187,28 @@ def test_an_unknown_cost():
         OperationTable.counted("latency_ms")
     with pytest.raises(SpaceError, match="has no row"):
         OperationTable("parameters").row(Op("conv"), (3, 4, 4))
+
+
+def test_what_is_never_derived_is_no_way_out(problems):
+    """`none` is mixed in DARTS's cells and never derived: weight on it must not make a network look cheap."""
+    space = problems.darts()
+    cost = additive(space, (3, 16, 16), 10, NO_MEMORY[0])
+    kinds = [c for c in space.choices if c.take == 1]
+
+    def expected(none: float) -> float:
+        logits = torch.zeros(8).double()
+        logits[5], logits[0] = 2.0, none
+        return float(cost.expected({c.name: torch.softmax(logits, 0) for c in kinds}))
+
+    assert kinds[0].candidates[0] == "none" and expected(0.0) == pytest.approx(expected(6.0), rel=1e-9)
+    sigmoids = {c.name: torch.full((8,), 0.9).double() for c in kinds}  # do not sum to 1
+    uniform = {c.name: torch.full((8,), 0.125).double() for c in kinds}
+    assert float(cost.expected(sigmoids)) == pytest.approx(float(cost.expected(uniform)))
+    assert float(cost.expected(uniform)) == pytest.approx(cost.mean)
+    edges = {c.name: torch.softmax(torch.zeros(len(c.candidates)), 0).double() for c in space.choices if c.take == 2}
+    assert float(cost.expected({**uniform, **edges})) == pytest.approx(cost.mean)  # PC-DARTS's weights of inputs
+    drawn = torch.zeros(8, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        drawn[0] = 1.0
+    cost.expected({c.name: drawn for c in kinds}).backward()
+    assert drawn.grad is not None and drawn.grad.isfinite().all()
