@@ -7,7 +7,7 @@ result     result.json; what the table reports of the choice, which the search n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from metanas import __version__
 from metanas.api.documents import SCHEMA, space_identity, told_differences, versions
@@ -25,14 +26,17 @@ from metanas.controllers import Controller, ValueController
 from metanas.errors import RecipeError, RunError
 from metanas.evaluation.tables import ArchitectureTable
 from metanas.loop import Objective, ValueSearch
+from metanas.network import space_of
 from metanas.recipe import ValueRecipe, override, read_toml, read_values
 from metanas.recipe.recipe import USUAL_SPACE
 from metanas.recipe.spaces import load_space
 from metanas.recipe.tables import controller_name, make_controller
+from metanas.recipe.values import TableRecipe
 from metanas.run import RunFolder, dump_json, finite, parse_json
 from metanas.space import Architecture, Space, space_from_json, space_to_json
 
 KIND = "values"
+BY_ONE_VALUE = "take random, evolution, local_search, predictor or optuna"
 FREE = ("checkpoint_seconds", "logs")
 """What of a recipe may change on the way."""
 
@@ -176,11 +180,11 @@ class ValueJob:
 
 
 def search_by_value(
-    space: str | Path | Space | None = None,
+    space: str | Path | Space | nn.Module | None = None,
     objective: Objective | str | Path | None = None,
     *,
     choose: str | None = None,
-    report: tuple[str, ...] | list[str] | None = None,
+    report: str | Sequence[str] | None = None,
     charge: Mapping[str, float] | None = None,
     recipe: ValueRecipe | str | Path | None = None,
     controller: str | Controller | None = None,
@@ -200,7 +204,8 @@ def search_by_value(
         choose, report, charge: of the recipe's `table` section: the column that is maximised; columns that are read of
             what was found, and by no search; what an evaluation is charged, as {"train_seconds": 12 / 200}.
         recipe: where to start from, a ValueRecipe or the path of its TOML file; the other arguments override it.
-        controller: `"random"`, `"evolution"`, `"local_search"`, `"predictor"`, or one of your own that needs values.
+        controller: `"random"`, `"evolution"`, `"local_search"`, `"predictor"`, `"optuna"`, or one of your own that
+            needs values.
         budget, seconds: of the recipe's `search` section: evaluations, and charged seconds, at most.
         seed, settings, run, view: as of `metanas.search`.
 
@@ -224,6 +229,8 @@ def search_by_value(
     """
     base = read_values(read_toml(Path(recipe))) if isinstance(recipe, str | Path) else recipe or ValueRecipe()
     start = base.to_json()
+    if isinstance(space, nn.Module):
+        space = space_of(space)
     if isinstance(space, Space):
         start["space"] = {"name": None}
     elif space is not None and str(space) != base.space.name:
@@ -233,7 +240,7 @@ def search_by_value(
     given: dict[str, Any] = {
         "table.source": str(objective) if isinstance(objective, str | Path) else None,
         "table.choose": choose,
-        "table.report": None if report is None else list(report),
+        "table.report": [report] if isinstance(report, str) else None if report is None else list(report),
         "table.charge": None if charge is None else dict(charge),
         "search.budget": budget,
         "search.seconds": seconds,
@@ -263,10 +270,7 @@ def prepare_values(
     section, table = recipe.search, None
     learned = controller or make_controller(section.controller, section.options)
     if not isinstance(learned, ValueController):
-        raise RecipeError(
-            [f"search.controller: {section.controller} learns from gradients, and a table or a function has none; take "
-             "one that needs values: random, evolution, local_search, predictor"]
-        )  # fmt: skip
+        raise RecipeError([f"search.controller: {section.controller} does not go with one value; {BY_ONE_VALUE}"])
     if space is not None and recipe.space.options:
         raise RecipeError(["space.options: needs a space by name, and a Space was handed over; build it with them"])
     built = load_space(recipe.space.name or USUAL_SPACE, **recipe.space.options) if space is None else space
@@ -278,6 +282,10 @@ def prepare_values(
         objective = table.objective(recipe.table.choose or "", seconds=table.charged(recipe.table.charge))
         table.place(built.sample(np.random.default_rng(0)))  # another space's architectures are not there
     else:
+        section_of_table = recipe.table.model_dump()
+        odd = [name for name, usual in TableRecipe().model_dump().items() if section_of_table[name] != usual]
+        if odd:
+            raise RecipeError([f"table.{name}: goes with a table, and a function was handed over" for name in odd])
         handed["objective"] = str(getattr(objective, "__name__", type(objective).__name__))
     parts = ValueParts(recipe, built, learned, objective, table, handed)
     parts.search()

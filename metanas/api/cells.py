@@ -66,7 +66,9 @@ class Cells:
 
     def fill(self) -> None:
         """Every piece that is not there yet waits, and so does one that failed before."""
-        known = {_cell(trial) for trial in self._trials() if REASON not in trial.user_attrs}
+        from optuna.trial import TrialState
+
+        known = {_cell(trial) for trial in self._trials() if trial.state != TrialState.FAIL}
         for name in self.names:
             if name not in known:
                 self.study.enqueue_trial({CELL: name}, user_attrs={CELL: name})

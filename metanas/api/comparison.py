@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metanas.api.by_value import ValueResult, search_by_value
+from metanas.api.by_value import BY_ONE_VALUE, ValueResult, search_by_value
 from metanas.api.cells import Cells
 from metanas.api.functions import resume, search
 from metanas.api.pacing import epochs_within, evaluations_within
@@ -26,10 +26,11 @@ from metanas.api.parts import Handed
 from metanas.api.ranking import Standing, standings
 from metanas.api.result import Result
 from metanas.api.work import prepare, threads
+from metanas.controllers import ValueController
 from metanas.errors import InterruptedSearchError, MetanasError, RecipeError, RunError
 from metanas.recipe import Recipe, ValueRecipe, override, parse_setting, read, read_values
 from metanas.recipe.tables import make_controller
-from metanas.run import dump_json, read_json, run_path, runs_root, write_json
+from metanas.run import COMPARISON, dump_json, read_json, run_path, runs_root, write_json
 
 SCHEMA = 1
 BASELINE = "random"
@@ -131,7 +132,9 @@ def compare_controllers(
                 cells.done(trial, score, facts)
                 say(f"{cell}: {score:.4f}, searched for {facts['seconds']:.0f} s")
         found = _compared(plan, cells, folder)
-    write_json(folder / "comparison.json", {**plan.to_json(), "table": [asdict(row) for row in found.rows]})
+    kept = {"metric": found.metric, "seconds": dict(found.seconds), "failed": dict(found.failed)}
+    table = {**kept, "missing": found.missing, "rows": [asdict(row) for row in found.rows]}
+    write_json(folder / COMPARISON, {**plan.to_json(), "table": table})
     return found
 
 
@@ -156,9 +159,12 @@ class Plan:
         contenders = []
         for label in dict.fromkeys((BASELINE, *controllers)):
             try:
-                contenders.append(Contender.of(label))
+                contenders.append(found := Contender.of(label))
             except RecipeError as error:
                 problems += [f"{label}: {problem}" for problem in error.problems]
+            else:
+                if by_table and not isinstance(make_controller(found.name, found.options), ValueController):
+                    problems.append(f"{label}: a table gives one value and no gradient; {BY_ONE_VALUE}")
         if problems:
             raise RecipeError(problems)
         return cls(recipe.to_json(), by_table, tuple(contenders), float(budget), seeds)
@@ -189,7 +195,7 @@ class Plan:
 
 def _opened(folder: Path, plan: Plan) -> Path:
     """The folder of the comparison, new or the one that it had."""
-    path, said = folder / "comparison.json", plan.to_json()
+    path, said = folder / COMPARISON, plan.to_json()
     if path.exists():
         there = {name: value for name, value in read_json(path).items() if name != "table"}
         changed = [name for name, value in said.items() if there.get(name) != value]

@@ -4,8 +4,8 @@
     interval  t(0.975, n - 1) * standard deviation of these differences / sqrt(n)
     p         of the paired t-test (two-sided): such a gain or more, where there is none
 
-Seeds that one of the two lacks are left out of the pair; a rank is the mean over the seeds that all have, 1 the best,
-ties shared.
+Seeds that one of the two lacks are left out of the pair; a rank is the mean over the seeds that all have which have a
+score at all, 1 the best, ties shared.
 """
 
 from __future__ import annotations
@@ -63,17 +63,18 @@ def _standing(name: str, scores: Scores, baseline: str, rank: float | None) -> S
     differences = [own[seed] - other[seed] for seed in own if seed in other] if name != baseline else []
     gain = statistics.mean(differences) if differences else None
     interval = p = None
-    if len(differences) > 1:
-        error = statistics.stdev(differences) / math.sqrt(len(differences))
+    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    if error:  # without spread nothing can be said: a few seeds that agree are no certainty
         freedom = len(differences) - 1
         interval = float(stats.t.ppf(0.975, freedom)) * error
-        p = float(2 * stats.t.sf(abs(gain or 0.0) / error, freedom)) if error else float(not gain)
+        p = float(2 * stats.t.sf(abs(gain or 0.0) / error, freedom))
     return Standing(name, len(values), mean, spread, rank, gain, interval, p)
 
 
 def _ranks(scores: Scores) -> dict[str, float]:
-    shared = set.intersection(*(set(row) for row in scores.values()))
+    names = [name for name, row in scores.items() if row]
+    shared = set.intersection(*(set(scores[name]) for name in names)) if names else set()
     if not shared:
         return {}
-    rows = [stats.rankdata([-scores[name][seed] for name in scores]) for seed in sorted(shared)]
-    return {name: float(statistics.mean(row[k] for row in rows)) for k, name in enumerate(scores)}
+    rows = [stats.rankdata([-scores[name][seed] for name in names]) for seed in sorted(shared)]
+    return {name: float(statistics.mean(row[k] for row in rows)) for k, name in enumerate(names)}

@@ -13,7 +13,7 @@ from metanas import __version__
 from metanas.cli.bench import bench
 from metanas.cli.by_value import print_best, table
 from metanas.cli.comparing import compare, runs
-from metanas.cli.controllers import compare_controllers
+from metanas.cli.controllers import compare_controllers, print_standings, stored
 from metanas.cli.guard import guarded, put, say
 from metanas.cli.interactive import ui
 from metanas.cli.learning import fewshot, print_learned, print_learner, tune, view_of
@@ -167,12 +167,15 @@ def resume(
 @app.command()
 @guarded
 def show(run: RunName) -> None:
-    """Show a run: live, finished, interrupted or copied."""
+    """Show a run: live, finished, interrupted or copied; of a comparison of controllers, its table."""
     from rich.console import Console
 
-    from metanas.run import RunFolder
+    from metanas.run import COMPARISON, RunFolder, run_path
     from metanas.ui import read, show
 
+    if (run_path(run) / COMPARISON).exists():
+        print_standings(stored(run_path(run)))
+        return
     Console().print(show(read(RunFolder.open(run).path)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from metanas.cli.by_value import Charge, Choose, Key, Report, table_changes
 from metanas.cli.guard import guarded, put, say, shown
 from metanas.cli.options import Data, Device, Target, Threads, settings_option
-from metanas.errors import RecipeError
+from metanas.errors import RecipeError, RunError
 
 
 @guarded
@@ -23,8 +24,14 @@ def compare_controllers(
         str | None, typer.Option(metavar="TABLE", help="Look values up here, in place of training.", show_default=False)
     ] = None,
     controllers: Annotated[
-        str, typer.Option(metavar="NAMES", help="With commas: drnas,darts:beta=50; random stands beside in any case.")
-    ] = "drnas,darts,evolution",
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="With commas: drnas,darts:beta=50; random stands beside in any case. Default: drnas,darts,evolution; "
+            "of a table, evolution,local_search,predictor.",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         float, typer.Option(metavar="SECONDS", help="Of each search: on the clock, or charged by the table.")
     ] = 60.0,
@@ -74,11 +81,23 @@ def compare_controllers(
     whole = (read_values if by_table else read)(override(base, {**given, **changes}))
     from metanas.api import compare_controllers as run_comparison
 
-    names = [name.strip() for name in controllers.split(",") if name.strip()]
-    _print(run_comparison(whole, names, budget=budget, run=run, seeds=seeds, storage=storage, say=put))
+    usual_names = "evolution,local_search,predictor" if by_table else "drnas,darts,evolution"
+    names = [name.strip() for name in (controllers or usual_names).split(",") if name.strip()]
+    print_standings(run_comparison(whole, names, budget=budget, run=run, seeds=seeds, storage=storage, say=put))
 
 
-def _print(found: Any) -> None:
+def stored(folder: Path) -> Any:
+    """The table of a comparison from its folder. RunError where there is none yet."""
+    from metanas.run import COMPARISON, read_json
+
+    table = read_json(folder / COMPARISON).get("table")
+    if table is None:
+        raise RunError(f"{folder} has no table yet: its first runs are at work, or were stopped")
+    rows = [SimpleNamespace(**row) for row in table["rows"]]
+    return SimpleNamespace(**{**table, "rows": rows, "folder": folder})
+
+
+def print_standings(found: Any) -> None:
     """The table, and what is wrong with it."""
     percent = found.metric == "accuracy"
     scale, unit = (100, " %") if percent else (1, "")

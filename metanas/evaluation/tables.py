@@ -129,10 +129,17 @@ class ArchitectureTable:
         """What an evaluation is charged: the sum of factor * column; None where there is no factor.
 
         Raises:
-            DataError: no such column, or a test.
+            DataError: no such column, or a test; a charge that is not finite, below 0, or 0 for every architecture.
         """
         for name in factors:
             self.objective(name)
+        if factors:
+            sums = sum(factor * self._column(name) for name, factor in factors.items())
+            if not np.all(np.isfinite(sums)) or np.min(sums) < 0 or not np.max(sums) > 0:
+                raise DataError(
+                    f"charge: {', '.join(factors)} come to {np.min(sums):.6g} to {np.max(sums):.6g} seconds an "
+                    "evaluation; they must be finite, not below 0, and not 0 for all"
+                )
         return (lambda row: sum(factor * row[name] for name, factor in factors.items())) if factors else None
 
     def test(self, architecture: Architecture, column: str) -> float:

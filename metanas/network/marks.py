@@ -225,7 +225,7 @@ def _joining(row: Sequence[int], join: Join) -> nn.Module:
 
 def _free(label: str) -> str:
     """The name of a candidate's module: torch allows none that a module has already."""
-    return f"{label}_" if hasattr(nn.Module(), label) or label in ("choice", "names") else label
+    return f"{label}_" if hasattr(ChosenModule, label) or label in ("training", "choice", "names") else label
 
 
 class Choose:

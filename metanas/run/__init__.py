@@ -6,9 +6,10 @@ from metanas.run.folder import RunFolder, check_schema
 from metanas.run.lock import Holder, Lock, is_alive, read_holder
 from metanas.run.names import check_name, is_name, next_name, run_path, runs_root
 from metanas.run.requests import ask, pending, withdraw
-from metanas.run.summary import RunSummary, list_runs, summarise
+from metanas.run.summary import COMPARISON, RunSummary, list_runs, summarise
 
 __all__ = [
+    "COMPARISON",
     "EventLog",
     "EventTail",
     "EventWriter",

@@ -20,6 +20,9 @@ from metanas.run.lock import is_alive, read_holder
 from metanas.run.names import is_name, runs_root
 from metanas.run.requests import pending
 
+COMPARISON = "comparison.json"
+"""What the folder of a comparison of controllers holds, and that of a run does not."""
+
 ENDED = ("finished", "interrupted", "failed")
 
 
@@ -59,7 +62,8 @@ class RunSummary:
 
 
 def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
-    """A summary of every run in `root`, oldest first.  A damaged run is listed as such; no root means no runs.
+    """A summary of every run in `root`, oldest first.  A damaged run is listed as such; no root means no runs, and a
+    comparison of controllers is none.
 
     >>> list_runs(Path("/nonexistent"))
     ()
@@ -69,6 +73,7 @@ def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
         return ()
     with explained(root, "read"):
         folders = [path for path in root.iterdir() if is_name(path.name) and path.is_dir()]
+    folders = [path for path in folders if not (path / COMPARISON).exists()]  # whose runs stand beside it
     return tuple(sorted(map(summarise, folders), key=lambda run: (run.created or "", run.name)))
 
 

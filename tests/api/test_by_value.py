@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import metanas
 from metanas.controllers import Darts, RandomSearch, RegularisedEvolution
@@ -101,6 +103,18 @@ def test_a_function_of_ones_own_is_handed_over_again(runs: Path, space: Space) -
     assert isinstance(found, metanas.api.ValueResult) and found.evaluations == 20
 
 
+def test_what_goes_with_a_table_does_not_with_a_function(runs: Path, space: Space) -> None:
+    with pytest.raises(RecipeError, match=r"table\.choose: goes with a table, and a function was handed over"):
+        metanas.search_by_value(space, lambda a: 1.0, choose="valid")
+
+
+def test_a_module_and_one_column_in_words(runs: Path, space: Space, file: Path) -> None:
+    module = nn.Sequential(metanas.choose("act", {"plain": nn.ReLU(), "default": nn.Tanh()}))
+    found = metanas.search_by_value(module, lambda a: float(a["act"] == ("default",)), budget=20)
+    assert dict(found.architecture) == {"act": ("default",)} and module(torch.ones(1)) == 1.0
+    assert set(search(space, file, report="test").report) == {"test"}
+
+
 def test_a_changed_table_is_refused(runs: Path, space: Space, file: Path) -> None:
     with pytest.raises(InterruptedSearchError):
         search(space, file, view=stopping)
@@ -126,8 +140,10 @@ def test_there_is_no_network_to_export(runs: Path, space: Space, file: Path, tmp
         ({"charge": {"test": 1.0}}, DataError, "'test' is a test: a search chooses by one of eval, train, valid"),
         ({"charge": None, "seconds": 5.0}, RecipeError, "nothing is charged"),
         ({"charge": {"train": -1.0}}, RecipeError, "greater than or equal to 0, got -1.0"),
-        ({"controller": "darts"}, RecipeError, "darts learns from gradients, and a table or a function has none"),
-        ({"controller": Darts()}, RecipeError, "darts learns from gradients"),
+        ({"controller": "darts"}, RecipeError, "darts does not go with one value; take random, evolution, local_"),
+        ({"controller": Darts()}, RecipeError, "darts does not go with one value"),
+        ({"controller": "nsga2"}, RecipeError, "nsga2 does not go with one value"),
+        ({"charge": {"train": 0.0}}, DataError, "charge: train come to 0 to 0 seconds an evaluation; they must be"),
         ({"budget": 0}, RecipeError, "search.budget: should be greater than or equal to 1, got 0"),
         ({"space": "nasbench201"}, DataError, "the table has no row for .*, of 27; is it of another space?"),
         ({"settings": {"space.options": {"cells": 1}}}, RecipeError, "a Space was handed over"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import metanas
 from metanas.api import comparison, pacing
@@ -20,10 +21,11 @@ from metanas.api.cells import Cells
 from metanas.api.parts import Handed
 from metanas.api.ranking import standings
 from metanas.api.work import prepare
+from metanas.cli.app import app
 from metanas.errors import DivergedError, InterruptedSearchError, RecipeError, RunError
 from metanas.loop import GradientSearch, ValueSearch
 from metanas.recipe import Recipe, ValueRecipe, override, read, read_values
-from metanas.run import Holder
+from metanas.run import Holder, list_runs
 
 SPACE = """from metanas.space import Space, chain, one_of, op
 
@@ -67,7 +69,12 @@ def test_every_controller_has_every_seed_and_random_stands_on_top(runs: Path, re
             assert run.result().report == {"test": score} and run.recipe["seed"] == seed  # type: ignore[union-attr]
     assert metanas.load_run("mine-evolution-population-3-0").recipe["search"]["options"] == {"population": 3}
     table = json.loads((runs / "mine/comparison.json").read_text())["table"]
-    assert [row["controller"] for row in table] == [row.controller for row in found.rows]
+    assert [row["controller"] for row in table["rows"]] == [row.controller for row in found.rows]
+    assert "mine" not in {summary.name for summary in list_runs()} and len(list_runs()) == 9
+    shown = CliRunner().invoke(app, ["show", "mine"]).stdout.splitlines()
+    assert shown[0].split()[:2] == ["controller", "test"] and [line.split()[0] for line in shown[1:4]] == [
+        row.controller for row in found.rows
+    ]
     again = compared(recipe, "local_search", "evolution:population=3", say=said.append)
     assert len(said) == 9 and again.rows == found.rows  # nothing was left to do
 
@@ -132,6 +139,8 @@ def test_where_every_run_fails_it_gives_up(runs: Path, recipe: ValueRecipe, monk
         ({"controllers": ["evolutoin"]}, r"evolutoin: .*did you mean \"evolution\"\?"),
         ({"controllers": ["evolution:popluation=3"]}, r"popluation: evolution has no such option; did you mean"),
         ({"controllers": ["darts"], "seeds": 0}, "seeds: must be >= 1, got 0"),
+        ({"controllers": ["darts"]}, "darts: a table gives one value and no gradient; take random, evolution"),
+        ({"controllers": ["nsga2"]}, "nsga2: a table gives one value and no gradient; take random, evolution"),
         ({"budget": 0}, "budget: must be > 0 seconds, got 0"),
         ({"storage": "postgres//nowhere"}, r"storage: postgres//nowhere cannot be opened"),
     ],
@@ -236,6 +245,19 @@ def test_two_that_fill_the_queue_at_once_make_no_work_twice(tmp_path: Path, monk
     assert [piece and piece[1] for piece in taken] == ["a", "b", None, None]
 
 
+def test_a_piece_that_failed_after_a_race_is_tried_again(tmp_path: Path) -> None:
+    queue = Cells(("a",), tmp_path, None, "study")
+    queue.fill()
+    queue.study.enqueue_trial({"cell": "a"}, user_attrs={"cell": "a"})
+    taken = queue.claim()
+    assert taken is not None and queue.claim() is None
+    queue.failed(taken[0], "boom")
+    assert queue.claim() is None
+    queue.fill()
+    again = queue.claim()
+    assert again is not None and again[1] == "a"
+
+
 def test_what_a_dead_process_left_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = Holder(os.uname().nodename, 2**22 + 7, "long ago")
     with monkeypatch.context() as patch:
@@ -290,8 +312,9 @@ def test_a_paired_test_against_numpy() -> None:
 def test_ties_seeds_that_are_missing_and_equal_scores() -> None:
     scores = {"random": {0: 1.0, 1: 1.0, 2: 5.0}, "same": {0: 1.0, 1: 1.0}, "none": {}}
     rows = {row.controller: row for row in standings(scores, "random")}
-    assert rows["same"].gain == 0 and rows["same"].p == 1.0 and rows["same"].interval == 0
-    assert rows["same"].rank is None and rows["none"].mean is None  # no seed that all have
+    assert rows["same"].gain == 0 and rows["same"].p is None and rows["same"].interval is None  # no spread
+    assert rows["none"].rank is None and rows["none"].mean is None
+    assert {name: rows[name].rank for name in ("random", "same")} == {"random": 1.5, "same": 1.5}
     del scores["none"]
     assert {row.controller: row.rank for row in standings(scores, "random")} == {"random": 1.5, "same": 1.5}
     with pytest.raises(RunError, match="the baseline 'darts' is not among random, same"):
