@@ -225,14 +225,14 @@ def small_random(space: Space, scale: float, *, generator: torch.Generator) -> O
         if choice.take is None:
             raise SpaceError(
                 f"choice {choice.name!r} takes any subset, which has no mixture of one of n; "
-                "use a controller that needs only values (random)"
+                "use a controller by values (evolution, local_search, random, ...)"
             )
         if choice.take == 1:
             omega[choice.name] = scale * torch.randn(len(choice.candidates), generator=generator)
     if space.limits:
         raise SpaceError(
             f"space {space.name!r} allows {space.limits[0]}, which the strongest options of all choices need not keep; "
-            "use a controller that needs only values (random)"
+            "use a controller by values (evolution, local_search, random, ...)"
         )
     if not omega:
         raise SpaceError(f"space {space.name!r} has no choice of one of n, so there is nothing to learn; add one")

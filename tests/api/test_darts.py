@@ -34,6 +34,7 @@ def photos() -> tuple[Tensor, Tensor]:
     return noise + labels[:, None, None, None], labels
 
 
+@pytest.mark.long
 def test_stopped_in_the_training_it_goes_on_bit_for_bit(quick: Quick, photos: Any) -> None:
     space = load_space("darts", channels=2, layers=3)
     whole = quick(space, photos, settings=EXTRAS, run="whole")

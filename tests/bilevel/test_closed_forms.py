@@ -49,8 +49,15 @@ def exact_ones(condition, q):
     }
 
 
-@pytest.mark.parametrize("name", ["conjugate gradients", "Neumann", "unrolled", "truncated", "checkpointed", "forward"])
-@pytest.mark.parametrize("condition", [1, 10, 1000])
+NAMES = ("conjugate gradients", "Neumann", "unrolled", "truncated", "checkpointed", "forward")
+THOUSANDS_OF_STEPS = [(1000, "Neumann"), (1000, "truncated"), (1000, "forward")]
+CASES = [
+    pytest.param(*case, marks=[pytest.mark.long] if case in THOUSANDS_OF_STEPS else [])
+    for case in itertools.product((1, 10, 1000), NAMES)
+]
+
+
+@pytest.mark.parametrize(("condition", "name"), CASES)
 def test_quadratics_up_to_a_condition_of_a_thousand(quadratic, rel, name, condition):
     q = quadratic(spectrum(condition))
     h = exact_ones(condition, q)[name](q.problem, *q.at)

@@ -107,7 +107,16 @@ def test_a_file_that_computes_something_else_only_at_one_size(
 
 
 SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.py"))
-FEWER = {"nasbench201": {"channels": 4, "cells": 1}, "darts": {"channels": 4, "layers": 3}}
+FEWER: dict[str, dict[str, int]] = {
+    "nasbench201": {"channels": 4, "cells": 1},
+    "nasbench101": {"channels": 8, "cells": 1, "stacks": 2, "vertices": 5},
+    "darts": {"channels": 4, "layers": 3},
+    "hierarchical": {"channels": 4, "cells": 1, "nodes": 3},
+    "mobile": {"channels": 4, "stages": 2, "depth": 2},
+    "mixers": {"depth": 2},
+    "sequence": {"width": 8, "nodes": 3},
+    "vit": {"depth": 2},
+}
 
 
 @pytest.mark.parametrize("name", SHIPPED)

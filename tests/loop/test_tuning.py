@@ -288,6 +288,7 @@ def test_the_learning_rate_falls_along_half_a_cosine() -> None:
 # A known answer
 
 
+@pytest.mark.long
 def test_a_tuned_decay_is_the_best_ridge() -> None:
     """w(d) = (X'X/n + d/2 I)^-1 X'y/n, in closed form; the best d by a grid, then the learned one beside it."""
     data = rows(12, 60, noise=2.5)
