@@ -82,7 +82,7 @@ def search(
             `Recipe()`, and what the file of the space says (`recipe.spaces`).
         controller: `"darts"`, `"drnas"`, `"fair_darts"`, `"gdas"`, `"gumbel"`, `"pc_darts"`, `"darts_pt"`,
             `"reinforce"`, `"spos"`, `"rsps"`; by values `"random"`, `"evolution"`, `"local_search"`, `"predictor"`,
-            `"optuna"` (with any of its samplers: `metanas.samplers.OptunaSearch`); by several values `"nsga2"`; or one
+            `"optuna"` (`metanas.samplers.OptunaSearch`: TPE, GP); by several values `"nsga2"`; or one
             of your own.
         estimator: `"first_order"`, `"finite_difference"`, `"unrolled"`, or one of your own.
         epochs, seed, device: of the recipe's `search.epochs`, `seed`, `device`.

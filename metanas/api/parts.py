@@ -34,6 +34,7 @@ from metanas.evaluation import (
     zero_cost,
 )
 from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Objective, Refinement, Round, ValueSearch
+from metanas.loop.checks import check_scored
 from metanas.modes import meta_network
 from metanas.network import (
     OPS,
@@ -185,7 +186,8 @@ class Parts:
         """Finds what would otherwise be found after the run had begun, on tensors without memory.
 
         Raises:
-            SpaceError: a choice that the controller cannot relax; an unknown operation.
+            SpaceError: a choice that the controller cannot relax, or an estimator or a price that it cannot learn from;
+                an unknown operation.
             ShapeError: shapes that do not fit.
             RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
                 device or the estimator does not go with.
@@ -204,7 +206,9 @@ class Parts:
             self._check_norms(self.handed.module)
         if isinstance(controller, GradientController):
             controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
-        within, _ = self.within, self.costing.price  # both raise what is wrong with them
+        within, price = self.within, self.costing.price  # both raise what is wrong with them
+        if isinstance(controller, GradientController):
+            check_scored(controller, self.estimator, price)
         if self.origin is not None and not self.searches and not within.keeps(self.origin.architecture):
             raise RecipeError(["search.limits: the architecture that is carried over is beyond them; loosen them"])
 

@@ -29,7 +29,8 @@ from metanas.errors import BilevelError
 class ScoreFunction(Estimator):
     """The score-function estimate; hand the result's `carry`, the baseline, to the next call (`solve` does).
 
-    The first call has no baseline: its gradient is 0. A loss that is not finite leaves the baseline as it is.
+    The first call with a finite loss has no baseline: its gradient is 0. A loss that is not finite leaves the baseline
+    as it is.
 
     Args:
         decay: of the baseline, in [0, 1).
@@ -69,7 +70,9 @@ class ScoreFunction(Estimator):
     ) -> Hypergradient:
         start = problem.start(theta, outer, inner_batch)
         loss = problem.outer_loss(start, outer, outer_batch)
-        baseline = carry["baseline"] if isinstance(carry, dict) else loss
+        baseline = loss
+        if isinstance(carry, dict):  # one that is not finite, of a first loss that was not, would stay so for good
+            baseline = torch.where(torch.isfinite(carry["baseline"]), carry["baseline"], loss)
         gradient = tree_map(lambda x: (loss - baseline) * x, outer)
         moved = torch.where(torch.isfinite(loss), self.decay * baseline + (1 - self.decay) * loss, baseline)
         blank = unmeasured(loss)

@@ -32,7 +32,8 @@ from metanas.controllers import GradientController, strongest
 from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
-from metanas.errors import DivergedError, SpaceError
+from metanas.errors import DivergedError
+from metanas.loop.checks import check_perturbed, check_scored, check_share
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
 from metanas.loop.perturbation import shaken, worst
@@ -71,7 +72,7 @@ class GradientSearch:
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
-            the schedule perturbs them.
+            the schedule perturbs them; what a controller that is `scored` cannot learn from (`checks.check_scored`).
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -98,12 +99,9 @@ class GradientSearch:
         self.clock, self.watch = Clock(data.device), Watch(guards)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
-        self._check_share()
-        if schedule.perturb and controller.single_path:
-            name = type(controller).__name__
-            raise SpaceError(
-                f"perturb: {name} runs one candidate of each choice, which leaves nothing to perturb; take 0"
-            )
+        check_share(data, schedule.batch_size, share[1])
+        check_perturbed(controller, schedule.perturb)
+        check_scored(controller, estimator, price)
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
@@ -120,8 +118,7 @@ class GradientSearch:
         self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip)
         self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
         self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
-        self.skipped = self.skipped_before.clone()
-        self.lost = self.skipped_before.clone()  # steps in a row in which an update was left out
+        self.skipped, self.lost = self.skipped_before.clone(), self.skipped_before.clone()  # lost: of late, in a row
         self.outer_loss = torch.full((), math.nan, device=data.device)
         self.carry: Tree = ()  # the estimator's own, from step to step
         self.generator = torch.Generator()
@@ -219,12 +216,10 @@ class GradientSearch:
 
     def _triples(self, epoch: int, start: int) -> Iterator[tuple[Any, Any, Any]]:
         """(training batches, inner batch, outer batch) of an epoch from its step `start` on."""
-        streams = []
+        streams, augment = [], self.data.augment
         for name, split in (("inner", self.data.inner), ("outer", self.data.outer)):
             size = self.schedule.batch_size
-            rows = batches(
-                split, size, seed=self.seed, epoch=epoch, stream=name, augment=self.data.augment, start=start
-            )
+            rows = batches(split, size, seed=self.seed, epoch=epoch, stream=name, augment=augment, start=start)
             streams.append(map(self._own, islice(rows, self.per_epoch - start)))
         self.clock.turn("data")
         for k, (inner, outer) in enumerate(zip(*streams, strict=True), epoch * self.per_epoch + start):
@@ -239,13 +234,6 @@ class GradientSearch:
         rank, ranks = self.share
         inputs, targets = (x.chunk(ranks)[rank] for x in batch) if ranks > 1 else batch
         return inputs, targets
-
-    def _check_share(self) -> None:
-        _, ranks = self.share
-        for name, split in (("inner", self.data.inner), ("outer", self.data.outer)):
-            size = min(self.schedule.batch_size, len(split))
-            if size % ranks:
-                raise ValueError(f"batches of {size} ({name} split) cannot be shared evenly by {ranks} ranks")
 
     def _reported(self, epoch: int, h: Hypergradient | None, *, last: bool) -> Step:
         inner, outer = self.advance.report, self.relaxed.step.report

@@ -26,14 +26,13 @@ from metanas.controllers import ParetoController, Scalarised, ValueController
 from metanas.controllers.memory import best_of
 from metanas.errors import SpaceError
 from metanas.loop.failures import Failures, measured
+from metanas.loop.proposals import proposed
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
 Objective = Callable[[Architecture], float] | Callable[[Architecture], Sequence[float]]
 VALUE = "value"
 """What a single objective is called that has no name."""
-REDRAWN = 100
-"""Proposals beyond the bounds after which an architecture within them is drawn at random."""
 
 
 @runtime_checkable
@@ -152,7 +151,8 @@ class ValueSearch:
 
     def _screened(self, rng: np.random.Generator) -> Architecture:
         """The proposal that is evaluated."""
-        proposals = list(dict.fromkeys(self._proposed(rng) for _ in range(self.candidates)))
+        draws = (proposed(self.space, self.controller, self.memory, rng=rng) for _ in range(self.candidates))
+        proposals = list(dict.fromkeys(draws))
         return max(proposals, key=self._score) if len(proposals) > 1 else proposals[0]
 
     def _score(self, architecture: Architecture) -> float:
@@ -161,14 +161,6 @@ class ValueSearch:
             score = float(self.screen(architecture))  # type: ignore[arg-type]  # a score is one number
             self.scores[architecture] = score if math.isfinite(score) else -math.inf
         return self.scores[architecture]
-
-    def _proposed(self, rng: np.random.Generator) -> Architecture:
-        """A proposal within the bounds."""
-        for _ in range(REDRAWN):
-            architecture = self.controller.propose(self.space, self.memory, rng=rng)
-            if self.space.keeps(architecture):
-                return architecture
-        return self.space.sample(rng)
 
     def _spent(self) -> bool:
         return self.seconds is not None and self.charged is not None and self.charged.spent >= self.seconds

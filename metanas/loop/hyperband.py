@@ -14,7 +14,7 @@ model is told of a single length of training. What is spent is counted in epochs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -24,11 +24,14 @@ from metanas.controllers import ValueController
 from metanas.errors import SpaceError
 from metanas.loop.failures import Failures, measured
 from metanas.loop.halving import Brief, Halving, Round
+from metanas.loop.proposals import proposed
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
 TRIES = 10
-"""How often a controller is asked again for a candidate that the bracket has already."""
+"""How often in a row a controller may propose what the bracket has already, before chance fills the bracket."""
+DRAWS = 4
+"""For each place in a bracket, the draws in a row of what it has after which a space with bounds has no more."""
 
 
 def brackets(epochs: int, eta: int) -> tuple[tuple[Round, ...], ...]:
@@ -124,14 +127,16 @@ class Hyperband:
         return self.halving.candidates[0], rounds[0].epochs
 
     def _proposed(self, number: int) -> list[Architecture]:
+        """Different candidates; the same ones again only where the space has no more."""
         rng = np.random.default_rng([self.seed, self.bracket])
         found: dict[Architecture, None] = {}
-        for _ in range(TRIES * number):
-            if len(found) == number:
-                break
-            found[self.controller.propose(self.space, self.memory, rng=rng)] = None
+        _fill(found, number, TRIES, lambda: proposed(self.space, self.controller, self.memory, rng=rng))
+        if self.space.bounds is None:
+            _fill(found, min(number, self.space.size), math.inf, lambda: self.space.sample(rng))
+        else:  # nobody knows how many architectures are within
+            _fill(found, number, DRAWS * number, lambda: self.space.sample(rng))
         rows = list(found)
-        return [rows[k % len(rows)] for k in range(number)]  # a space may have fewer
+        return [rows[k % len(rows)] for k in range(number)]
 
     def _take(self, architecture: Architecture, epochs: int, value: float) -> None:
         assert self.halving is not None  # it said what is due
@@ -171,3 +176,12 @@ class Hyperband:
         if state["halving"] is not None:
             self.halving = Halving(self.plan[(self.bracket - 1) % len(self.plan)], [])
             self.halving.restore(self.space, state["halving"])
+
+
+def _fill(found: dict[Architecture, None], number: int, tries: float, draw: Callable[[], Architecture]) -> None:
+    """Draws until there are `number`, or so many draws in a row gave what is there already."""
+    misses = 0
+    while len(found) < number and misses < tries:
+        before = len(found)
+        found[draw()] = None
+        misses = misses + 1 if len(found) == before else 0

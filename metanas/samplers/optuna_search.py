@@ -1,16 +1,18 @@
-"""Any sampler of Optuna as a controller: it is asked for the choices that matter, one after another.
+"""Samplers of Optuna as controllers: one is asked for the choices that matter, one after another.
 
     study      a new one in memory, with a trial for every value told
     sampler    a new one, its seed drawn from the step's own generator
     propose    taken = {}; while choices matter that are not taken: ask the sampler for them
-               what breaks a joint limit is a failed trial of that study, and the sampler is asked again
+               what breaks a joint limit or a bound of the space is, in that study, as bad as the worst that was
+               told, and the sampler is asked again: a failed trial, which samplers skip, would teach it nothing
 
     tpe        Bergstra, Bardenet, Bengio, Kegl: Algorithms for hyper-parameter optimization, NeurIPS 2011
     gp         a Gaussian process, of the choices that matter in every trial; the others it draws by chance
     random     Optuna's own
 
 Nothing lives from one proposal to the next but the memory, so a search that goes on is the one that was never stopped.
-CMA-ES is not among the names, since it moves numbers, and choices are categories.
+Samplers that keep notes of their own in a study (NSGA-II its generations, CMA-ES its covariance, a grid or a sequence
+its place) would find none and draw by chance, so they are refused.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "gp", "random")
 TRIES = 20
-"""How often a sampler is asked again for what keeps the limits, before chance takes over."""
+"""How often a sampler is asked for what keeps limits and bounds, before chance takes over."""
 DEEP = 3
 """How far inside of a sampler other samplers and their generators are looked for."""
 
@@ -48,11 +50,11 @@ class OptunaSearch(ValueController):
     Memory: that of random search, and "rows": [architecture, value or None where it failed], in the order told.
 
     Args:
-        sampler: `"tpe"`, `"gp"`, `"random"`, or a sampler of Optuna, which is copied and given a new seed for every
-            proposal.
+        sampler: `"tpe"`, `"gp"`, `"random"`, or a `TPESampler`, `GPSampler` or `RandomSampler` of Optuna with settings
+            of your own, which is copied and given a new seed for every proposal.
 
     Raises:
-        SpaceError: another name.
+        SpaceError: another name; a sampler of another class, or one with a function of constraints.
     """
 
     sampler: str | optuna.samplers.BaseSampler = field(default="tpe", metadata={"words": SAMPLERS})
@@ -60,6 +62,8 @@ class OptunaSearch(ValueController):
     def __post_init__(self) -> None:
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise SpaceError(f"sampler: unknown name {self.sampler!r}{nearest(self.sampler, SAMPLERS)}")
+        if not isinstance(self.sampler, str):
+            _check_goes_on(self.sampler)
 
     def __repr__(self) -> str:
         """Equal for equal samplers as far as that can be told, since a run that goes on compares it."""
@@ -70,10 +74,11 @@ class OptunaSearch(ValueController):
         return {**NOTHING, "rows": []}
 
     def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
+        worst = min((value for _, value in memory["rows"] if value is not None), default=None)
         with _silence():
             study = _study(space, memory["rows"], self._sampler(rng))
             for _ in range(TRIES):
-                found = _asked(space, study)
+                found = _asked(space, study, worst)
                 if found is not None:
                     return found
         return space.sample(rng)
@@ -97,6 +102,19 @@ class OptunaSearch(ValueController):
 
     def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
         return best_of(space, memory)
+
+
+def _check_goes_on(sampler: object) -> None:
+    """Refuses a sampler that needs more of a study than parameters and values."""
+    from optuna import samplers
+
+    if not isinstance(sampler, samplers.TPESampler | samplers.GPSampler | samplers.RandomSampler):
+        raise SpaceError(
+            f"sampler: {type(sampler).__name__} may need more of a study than parameters and values, all that is "
+            "kept; take TPESampler, GPSampler or RandomSampler, or another controller, such as evolution"
+        )
+    if getattr(sampler, "_constraints_func", None) is not None:  # Optuna says it nowhere else
+        raise SpaceError("sampler: its constraints_func would never be asked; leave it out, and bound the space")
 
 
 @contextlib.contextmanager
@@ -136,8 +154,8 @@ def _trial(space: Space, architecture: Architecture, value: float | None) -> opt
     return create_trial(state=state, value=value, params=params, distributions=distributions)
 
 
-def _asked(space: Space, study: optuna.Study) -> Architecture | None:
-    """What the sampler proposes; None where that breaks a limit, which the study is told."""
+def _asked(space: Space, study: optuna.Study, worst: float | None) -> Architecture | None:
+    """What the sampler proposes; None where that breaks a limit or a bound, which the study is told."""
     from optuna.trial import TrialState
 
     trial, taken = study.ask(), dict[str, tuple[str, ...]]()
@@ -145,8 +163,13 @@ def _asked(space: Space, study: optuna.Study) -> Architecture | None:
         for choice in missing:
             taken[choice.name] = read(choice, {n: _suggested(trial, n, d) for n, d in parameters(choice).items()})
     if all(limit.holds(taken) for limit in space.limits):
-        return space.architecture(taken)
-    study.tell(trial, state=TrialState.FAIL)
+        architecture = space.architecture(taken)
+        if space.keeps(architecture):
+            return architecture
+    if worst is None:
+        study.tell(trial, state=TrialState.FAIL)
+    else:
+        study.tell(trial, worst)
     return None
 
 

@@ -10,7 +10,8 @@ import pytest
 
 import metanas
 from metanas.api.recorder import Recorder
-from metanas.errors import InterruptedSearchError, RecipeError
+from metanas.bilevel import FirstOrder
+from metanas.errors import InterruptedSearchError, RecipeError, SpaceError
 from metanas.ui import read
 
 Quick = Callable[..., Any]
@@ -71,6 +72,12 @@ def test_what_mixes_nothing_is_not_perturbed(quick: Quick, runs: Path) -> None:
             quick(run="first", controller=controller, settings={"search.perturb": 0.1})
     with pytest.raises(RecipeError, match=r"search\.perturb_steps: goes with search\.perturb above 0, got 7"):
         quick(run="first", settings={"search.perturb_steps": 7})
+    assert not runs.exists()
+
+
+def test_an_estimator_that_a_controller_cannot_learn_from_is_refused(quick: Quick, runs: Path) -> None:
+    with pytest.raises(SpaceError, match=r"^estimator: Reinforce learns from values of the loss; take ScoreFunction"):
+        quick(run="first", controller="reinforce", estimator=FirstOrder())
     assert not runs.exists()
 
 

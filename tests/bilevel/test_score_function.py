@@ -49,6 +49,24 @@ def test_the_baseline_is_the_running_mean_of_before():
     assert third.carry["baseline"] == second.carry["baseline"] and not third.converged
 
 
+def test_a_first_loss_that_is_not_finite_is_forgotten():
+    x = torch.eye(3, dtype=torch.float64)[1]
+    carry = at(x, (), batch=float("nan")).carry
+    for bad in (float("inf"), float("nan")):
+        carry = at(x, carry, batch=bad).carry
+    begun = at(x, carry)
+    assert not begun.gradient["x"].any() and begun.carry["baseline"] == 4.0
+    assert at(x, begun.carry, batch=8.0).gradient["x"].tolist() == [0.0, 4.0, 0.0]
+
+
+def test_baselines_of_several_searches_at_once():
+    """Under `vmap` each has its own: one begins anew, the other goes on."""
+    x = torch.eye(3, dtype=torch.float64)[1]
+    carried = torch.tensor([float("nan"), 1.0], dtype=torch.float64)
+    rows = torch.vmap(lambda b: at(x, {"baseline": b}).gradient["x"])(carried)
+    assert rows.tolist() == [[0.0, 0.0, 0.0], [0.0, 3.0, 0.0]]
+
+
 def test_a_decay_that_cannot_be():
     with pytest.raises(BilevelError, match=r"decay must be in \[0, 1\), got 1.0"):
         ScoreFunction(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import zlib
@@ -123,6 +124,50 @@ def test_a_space_with_fewer_architectures_than_a_bracket_takes():
     small = Space(chain(("y", one_of("y", {"a": op("a"), "b": op("b")}))))
     search = Hyperband(small, lambda a, e: float(a["y"] == ("b",)), RandomSearch(), epochs=4, eta=2, budget=40, seed=0)
     assert len(list(search.steps())) == search.budget and search.derive()["y"] == ("b",)
+
+
+class Stubborn(RandomSearch):
+    """Proposes the same again and again, as a model does that knows what is best."""
+
+    def propose(self, space, memory, *, rng):
+        return space.architecture({choice.name: "h" for choice in space.choices})
+
+
+class Lower:
+    """Within are the architectures up to a height."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    def excess(self, architecture) -> float:
+        return max(0.0, height(architecture) - self.most)
+
+
+def test_chance_fills_the_bracket_of_a_controller_that_repeats_itself(space):
+    rows = list(Hyperband(space, brief, Stubborn(), epochs=9, eta=3, budget=27, seed=0).steps())
+    assert len({row.architecture for row in rows[:9]}) == 9 and height(rows[0].architecture) == 1.0
+    asked = []
+    controller = Stubborn()
+    object.__setattr__(
+        controller, "propose", lambda *a, rng: asked.append(0) or Stubborn.propose(controller, *a, rng=rng)
+    )
+    next(Hyperband(space, brief, controller, epochs=81, eta=3, budget=81, seed=0).steps())
+    assert len(asked) < 20, "what repeats itself is not asked for every place"
+
+
+def test_candidates_come_again_only_where_there_are_no_more():
+    small = Space(chain(("n0", one_of("n0", OPS))))  # 8 for 9 places
+    for bounds, there in ((None, 8), (Lower(5 / 28), 6)):
+        bounded = dataclasses.replace(small, bounds=bounds)
+        for seed in range(5):
+            rows = list(Hyperband(bounded, brief, Stubborn(), epochs=9, eta=3, budget=9, seed=seed).steps())
+            assert len({row.architecture for row in rows}) == there and len(rows) == 9
+
+
+def test_nothing_beyond_the_bounds_is_trained(space):
+    bounded = dataclasses.replace(space, bounds=Lower(0.3))
+    rows = list(Hyperband(bounded, brief, Stubborn(), epochs=9, eta=3, budget=60, seed=0).steps())
+    assert all(bounded.keeps(row.architecture) for row in rows) and bounded.keeps(rows[-1].best)
 
 
 @pytest.mark.parametrize(

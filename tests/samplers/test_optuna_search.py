@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from itertools import islice
@@ -86,7 +87,7 @@ def test_a_model_finds_more_than_chance():
     [
         OptunaSearch(),
         OptunaSearch(sampler="gp"),
-        OptunaSearch(sampler=optuna.samplers.NSGAIISampler(population_size=4)),
+        OptunaSearch(sampler=optuna.samplers.RandomSampler()),
         OptunaSearch(sampler=optuna.samplers.TPESampler(n_startup_trials=3, constant_liar=False)),
     ],
     ids=repr,
@@ -123,6 +124,59 @@ def test_joint_limits_are_kept_also_where_the_sampler_does_not(problems):
 
     found = OptunaSearch(sampler=Stubborn()).propose(space, {"rows": []}, rng=np.random.default_rng(0))
     assert space.architecture(found) == found
+
+
+class Lower:
+    """Within are the architectures of a height of 4 or less: about one in twenty."""
+
+    def excess(self, architecture: Architecture) -> float:
+        return max(0.0, height(architecture) * 18 - 4)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_bounds_are_learned_inside_one_study(sampler, monkeypatch):
+    """The higher the better, so the model leads beyond the bounds until it has been told of them."""
+    bounded, built, chance = dataclasses.replace(ladder(), bounds=Lower()), [], []
+    draws = np.random.default_rng(0)
+    rows = [[(a := bounded.sample(draws)).to_json(), height(a)] for _ in range(12)]
+    plain_study, plain_sample = own._study, Space.sample
+    monkeypatch.setattr(own, "_study", lambda *a: built.append(0) or plain_study(*a))
+    monkeypatch.setattr(Space, "sample", lambda self, rng: chance.append(0) or plain_sample(self, rng))
+    controller, seeds = OptunaSearch(sampler=sampler), 1 if sampler == "gp" else 8
+    search = ValueSearch(bounded, height, controller, budget=seeds, seed=0)
+    search.memory = {**search.memory, "rows": rows}
+    assert all(bounded.keeps(row.architecture) for row in search.steps())
+    assert len(built) == seeds and len(chance) <= seeds // 4
+
+
+def test_bounds_that_nothing_was_told_of_are_kept():
+    found = OptunaSearch().propose(
+        dataclasses.replace(ladder(), bounds=Lower()), {"rows": []}, rng=np.random.default_rng(0)
+    )
+    assert Lower().excess(found) == 0
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        optuna.samplers.NSGAIISampler(population_size=10),
+        optuna.samplers.CmaEsSampler(),
+        optuna.samplers.GridSampler({"e0": list(LABELS)}),
+        3,
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_a_sampler_that_would_draw_by_chance_is_refused(sampler):
+    name = type(sampler).__name__
+    with pytest.raises(SpaceError, match=rf"^sampler: {name} may need .*; take TPESampler, GPSampler or RandomSampler"):
+        OptunaSearch(sampler=sampler)
+
+
+def test_constraints_that_nobody_would_ask_for_are_refused():
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        sampler = optuna.samplers.TPESampler(constraints_func=lambda trial: (1.0,))
+    with pytest.raises(SpaceError, match="sampler: its constraints_func would never be asked"):
+        OptunaSearch(sampler=sampler)
 
 
 def test_it_says_nothing_and_leaves_optunas_log_as_it_is(capfd):

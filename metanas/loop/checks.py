@@ -1,0 +1,53 @@
+"""What does not go together in a search by gradients, said in one line before it begins.
+
+perturbed weights    with a controller that runs one candidate of each choice
+another estimator    than `ScoreFunction`, with a controller that learns from the value of the loss
+a price              with such a controller: it has no gradient that the charge's could join
+a batch              that the ranks cannot share evenly
+"""
+
+from __future__ import annotations
+
+from metanas.bilevel import Estimator, ScoreFunction
+from metanas.controllers import GradientController
+from metanas.data import Data
+from metanas.errors import SpaceError
+from metanas.loop.pricing import Price
+
+
+def check_scored(controller: GradientController, estimator: Estimator, price: Price | None) -> None:
+    """Refuses what a controller that learns from the value of the loss alone (`scored`) cannot learn from.
+
+    Raises:
+        SpaceError: an estimator that is no `ScoreFunction`, or a price, with such a controller.
+
+    >>> from metanas.bilevel import FirstOrder
+    >>> from metanas.controllers import Reinforce
+    >>> check_scored(Reinforce(), ScoreFunction(0.9), None)
+    >>> check_scored(Reinforce(), FirstOrder(), None)
+    Traceback (most recent call last):
+    metanas.errors.SpaceError: estimator: Reinforce learns from values of the loss; take ScoreFunction, got FirstOrder
+    """
+    name = type(controller).__name__
+    if controller.scored is None:
+        return
+    if not isinstance(estimator, ScoreFunction):
+        got = type(estimator).__name__
+        raise SpaceError(f"estimator: {name} learns from values of the loss; take ScoreFunction, got {got}")
+    if price is not None:
+        raise SpaceError(f"price: {name} learns from values and not from gradients; bound the space in its place")
+
+
+def check_perturbed(controller: GradientController, perturb: float) -> None:
+    """Raises SpaceError where one-hot weights are to be perturbed."""
+    if perturb and controller.single_path:
+        name = type(controller).__name__
+        raise SpaceError(f"perturb: {name} runs one candidate of each choice, which leaves nothing to perturb; take 0")
+
+
+def check_share(data: Data, batch_size: int, ranks: int) -> None:
+    """Raises ValueError for batches of a split that so many ranks cannot share evenly."""
+    for name, split in (("inner", data.inner), ("outer", data.outer)):
+        size = min(batch_size, len(split))
+        if size % ranks:
+            raise ValueError(f"batches of {size} ({name} split) cannot be shared evenly by {ranks} ranks")
