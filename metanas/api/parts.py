@@ -19,6 +19,7 @@ from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
+from metanas.api.scoring import TRIED, useless
 from metanas.bilevel import Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
@@ -190,7 +191,7 @@ class Parts:
                 an unknown operation.
             ShapeError: shapes that do not fit.
             RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
-                device or the estimator does not go with.
+                device or the estimator does not go with; a score that is not finite.
         """
         if self.final_space.choices != self.space.choices:
             raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
@@ -211,6 +212,21 @@ class Parts:
             check_scored(controller, self.estimator, price)
         if self.origin is not None and not self.searches and not within.keeps(self.origin.architecture):
             raise RecipeError(["search.limits: the architecture that is carried over is beyond them; loosen them"])
+        if self.searches:
+            self._check_scores(within)
+
+    def _check_scores(self, within: Space) -> None:
+        """Refuses a score that is finite on none of the random architectures that it is tried on; mostly one is."""
+        section, rng = self.recipe.search, np.random.default_rng(0)
+        objective = None if section.objective == "training" else section.objective
+        named = {"objective": objective, "screen.score": section.screen.score}
+        problems = [
+            f"search.{key}: {problem}"
+            for key, name in named.items()
+            if name and (problem := useless(name, self.scored(name), (within.sample(rng) for _ in range(TRIED))))
+        ]
+        if problems:
+            raise RecipeError(problems)
 
     def _check_networks(self, controller: Controller | None) -> None:
         outputs, ops = self.data.outputs, self.handed.ops or OPS

@@ -8,11 +8,13 @@ Li, Talwalkar: Random search and reproducibility for neural architecture search,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
+from metanas.controllers.memory import NOTHING, best_of, remembered
 from metanas.controllers.uniform_path import UniformPath, Value
 from metanas.space import Architecture, Space
 
@@ -23,4 +25,8 @@ class Rsps(UniformPath):
     """Uniform single-path training, random architectures."""
 
     def searched(self, space: Space, value: Value, rng: np.random.Generator) -> Architecture:
-        return max((space.sample(rng) for _ in range(int(self.evaluations))), key=value)
+        memory: Mapping[str, Any] = NOTHING
+        for _ in range(int(self.evaluations)):
+            architecture = space.sample(rng)
+            memory = remembered(memory, architecture, value(architecture))
+        return best_of(space, memory)

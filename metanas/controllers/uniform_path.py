@@ -79,6 +79,7 @@ class UniformPath(GradientController):
         return None
 
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
+        """Raises SpaceError where the loss of none is finite."""
         seed = int(torch.randint(2**62, (), generator=generator))
         known: dict[Architecture, float] = {}
 
@@ -92,7 +93,10 @@ class UniformPath(GradientController):
 
     @abstractmethod
     def searched(self, space: Space, value: Value, rng: np.random.Generator) -> Architecture:
-        """The best architecture of a search that calls `value` `evaluations` times (larger is better)."""
+        """The best architecture of a search that calls `value` `evaluations` times (larger is better).
+
+        Raises SpaceError where no value is finite.
+        """
 
 
 def path_of(space: Space, architecture: Architecture) -> dict[str, int | tuple[int, ...]]:

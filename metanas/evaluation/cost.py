@@ -37,11 +37,12 @@ class Cost:
         return f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"
 
 
-def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
+def cost(network: nn.Module, shape: Sequence[int], *, dtype: torch.dtype | None = None) -> Cost:
     """The cost of `network`, which is neither run nor changed: a copy without memory (meta device) is.
 
     Args:
         shape: of one example, without the batch: (channels, height, width).
+        dtype: of the inputs; None: torch's default. Whole numbers for tokens.
 
     Raises:
         ShapeError: `shape` holds something else than positive whole numbers, or the network does not take it.
@@ -55,7 +56,7 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
     counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
     try:
         with torch.no_grad(), counter:
-            weightless(torch.empty(EXAMPLES, *shape, device="meta"))
+            weightless(torch.empty(EXAMPLES, *shape, device="meta", dtype=dtype))
     except (RuntimeError, ValueError, IndexError) as error:
         why = (str(error).splitlines() or ["no reason given"])[0]
         raise ShapeError(f"the network does not take {tuple(shape)} ({why})") from error

@@ -11,9 +11,14 @@
     parameters, flops                                        what a score has to be better than
 
 w are the weights of convolutions and linear maps (no norms, no biases), g = dL/dw, H the Hessian of the loss L; a are
-the outputs of convolutions and linear maps, da = dL/da; v the eigenvalues of the correlations between the examples'
-input gradients; K[i, j] counts the ReLUs that examples i and j set alike. As scores of whole networks: Abdelfattah et
-al.
+the outputs of convolutions and linear maps, da = dL/da, summed over all axes but the examples' and the channels' (of a
+linear map the last one, of a convolution the second); v the eigenvalues of the correlations between the examples' input
+gradients; K[i, j] counts the ReLUs that examples i and j set alike. As scores of whole networks: Abdelfattah et al.
+
+The code of a ReLU is the sign of its input. Activations like it (ReLU6, leaky ReLU, GELU, SiLU, Hardswish) are coded
+alike, which is no paper's: where the input is negative they give nothing or next to it. Others, as tanh, have no code.
+
+Inputs may be whole numbers (tokens); synflow and jacob_cov need inputs that have a gradient, and refuse them.
 
 Larger is better, by the papers. A network is copied, put into training mode (batch statistics) and left as it was.
 """
@@ -38,7 +43,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 CORRELATION_FLOOR = 1e-5
 LAYERS = frozenset({F.conv1d, F.conv2d, F.conv3d, F.linear})
-RELUS = frozenset({F.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_})
+RELUS = frozenset({
+    F.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_,
+    F.relu6, F.leaky_relu, F.leaky_relu_, F.gelu, F.silu, F.hardswish,
+})  # fmt: skip
+"""ReLU and what is coded like it; `nn.ReLU6` is a hardtanh from 0."""
 NORMS = frozenset({F.batch_norm, F.instance_norm, F.layer_norm, F.group_norm})
 
 
@@ -47,7 +56,8 @@ class Passes:
 
     Args:
         network: its copy is worked with; weights as they were initialised.
-        inputs, targets: (batch, ...) each, of one batch of at least 2 examples, on the network's device.
+        inputs, targets: (batch, ...) each, of one batch of at least 2 examples, on the network's device; inputs of
+            any type that the network takes.
         loss: (outputs, targets) -> scalar.
         second: keep what second derivatives need (grasp), at the price of memory.
 
@@ -71,8 +81,8 @@ class Passes:
 
     @cached_property
     def forward(self) -> tuple[Tensor, Tensor, _Watch]:
-        """(inputs that want a gradient, outputs, what was seen on the way)."""
-        inputs, watch = self.inputs.clone().requires_grad_(), _Watch()
+        """(inputs, which want a gradient where they are no whole numbers; outputs; what was seen on the way)."""
+        inputs, watch = self.inputs.clone().requires_grad_(self.inputs.is_floating_point()), _Watch()
         with torch.enable_grad(), watch:
             outputs = self.network(inputs)
         return inputs, outputs, watch
@@ -81,7 +91,7 @@ class Passes:
     def gradients(self) -> tuple[list[Tensor], list[Tensor]]:
         """Of the loss: for the weights; for the outputs of convolutions and linear maps. 0 where nothing leads."""
         _, outputs, watch = self.forward
-        layers = [x for x in watch.layers if x.requires_grad]
+        layers = [x for x, _ in watch.layers if x.requires_grad]
         loss, every = self.loss(outputs, self.targets), [*self.weights, *layers]
         rows = _derivatives(loss, every, retain_graph=True, create_graph=self.second)
         return rows[: len(self.weights)], [x.detach() for x in rows[len(self.weights) :]]
@@ -89,26 +99,40 @@ class Passes:
     @cached_property
     def cost(self) -> Cost:
         """Parameters and multiply-adds for inputs of this shape."""
-        return cost(self.original, self.inputs.shape[1:])
+        return cost(self.original, self.inputs.shape[1:], dtype=self.inputs.dtype)
+
+    def require_gradient(self, score: str) -> None:
+        """Raises DataError for inputs of whole numbers, which have none."""
+        if not self.inputs.is_floating_point():
+            kind = str(self.inputs.dtype).removeprefix("torch.")
+            raise DataError(
+                f"{score} needs inputs that have a gradient, got whole numbers ({kind}); take another score"
+            )
 
 
 class _Watch(TorchFunctionMode):
-    """Keeps the outputs of convolutions and linear maps, and how many ReLUs any two examples set alike: `kernel`."""
+    """Keeps the outputs of convolutions and linear maps, each with the axis of its channels, and how many ReLUs any two
+    examples set alike: `kernel`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers: list[Tensor] = []
+        self.layers: list[tuple[Tensor, int]] = []
         self.kernel: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in RELUS or (func is F.hardtanh and kwargs.get("min_val") == 0):
+            self._code(args[0] if args else kwargs["input"])  # before it is overwritten, where that is done in place
+        out = func(*args, **kwargs)
         if func in LAYERS:
-            self.layers.append(out)
-        elif func in RELUS:
-            on = (out.detach() > 0).flatten(1).float()
-            alike = (on @ on.T + (1 - on) @ (1 - on).T).double()
-            self.kernel = alike if self.kernel is None else self.kernel + alike
+            self.layers.append((out, -1 if func is F.linear else 1))
         return out
+
+    def _code(self, inputs: Tensor) -> None:
+        on = (inputs.detach() > 0).flatten(1).float()
+        alike = (on @ on.T + (1 - on) @ (1 - on).T).double()
+        self.kernel = alike if self.kernel is None else self.kernel + alike
 
 
 class _WithoutNorms(TorchFunctionMode):
@@ -153,16 +177,19 @@ def grasp(passes: Passes) -> float:
 
 def fisher(passes: Passes) -> float:
     """How much the loss would change without each channel, to second order by the empirical Fisher information."""
-    layers = [x.detach() for x in passes.forward[2].layers if x.requires_grad]
-    rows = (
-        (a * da).flatten(2).sum(-1) if a.dim() > 2 else a * da
-        for a, da in zip(layers, passes.gradients[1], strict=True)
-    )
+    layers = [(x.detach(), axis) for x, axis in passes.forward[2].layers if x.requires_grad]
+    rows = (_by_channel(a * da, axis) for (a, axis), da in zip(layers, passes.gradients[1], strict=True))
     return _total(row.square().mean(0) / 2 for row in rows)
 
 
+def _by_channel(x: Tensor, axis: int) -> Tensor:
+    """Sums (examples, channels), of which `axis` is the channels'."""
+    return x.movedim(axis, 1).flatten(2).sum(-1) if x.dim() > 2 else x
+
+
 def synflow(passes: Passes) -> float:
-    """The flow through all paths; it sees the network and no data."""
+    """The flow through all paths; it sees the network and no data. Raises DataError for inputs of whole numbers."""
+    passes.require_gradient("synflow")
     network = copy.deepcopy(passes.original).train().double()
     with torch.no_grad():
         for x in (*network.parameters(), *network.buffers()):
@@ -177,7 +204,11 @@ def synflow(passes: Passes) -> float:
 
 
 def jacob_cov(passes: Passes) -> float:
-    """How little the input gradients of the examples are correlated; nan where there are none."""
+    """How little the input gradients of the examples are correlated; nan where all are 0.
+
+    Raises DataError for inputs of whole numbers.
+    """
+    passes.require_gradient("jacob_cov")
     inputs, outputs, _ = passes.forward
     (rows,) = _derivatives(outputs.sum(), [inputs], retain_graph=True)
     correlations = torch.corrcoef(rows.detach().flatten(1).double())
@@ -194,10 +225,16 @@ def naswot(passes: Passes) -> float:
 
 
 def zico(passes: Passes) -> float:
-    """How steady the gradients are, between the two halves of the batch."""
-    halves = zip(passes.inputs.chunk(2), passes.targets.chunk(2), strict=True)
+    """How steady the gradients are, between the two halves of the batch; of an odd batch the last example is left out.
+
+    Raises DataError for fewer than 4 examples: batch statistics need 2 in each half.
+    """
+    half = len(passes.inputs) // 2
+    if half < 2:
+        raise DataError(f"zico compares two halves of a batch: give at least 4 examples, got {len(passes.inputs)}")
     grads = []
-    for inputs, targets in halves:
+    for part in (slice(half), slice(half, 2 * half)):
+        inputs, targets = passes.inputs[part], passes.targets[part]
         with torch.enable_grad():
             loss = passes.loss(passes.network(inputs), targets)
         grads.append([g.abs().double() for g in _derivatives(loss, passes.weights)])
@@ -238,7 +275,7 @@ def zero_cost(
 
     Args:
         network: at its first weights; it is left as it was.
-        inputs, targets: one batch, of at least 2 examples.
+        inputs, targets: one batch, of at least 2 examples (zico: 4).
         loss: (outputs, targets) -> scalar.
         scores: which; default: all.
 
@@ -247,7 +284,7 @@ def zero_cost(
 
     Raises:
         SpaceError: an unknown score, with the nearest.
-        DataError: fewer than 2 examples.
+        DataError: fewer examples than that; synflow or jacob_cov of whole numbers.
 
     >>> linear = nn.Linear(2, 1, bias=False)
     >>> _ = nn.init.constant_(linear.weight, -3.0)

@@ -55,7 +55,7 @@ class ValueSearch:
         seconds: what may be charged: no evaluation begins when the objective's `spent` has reached it.
         names: of what the objective gives; `"-latency"` is to be small, and given as it is.
         screen: architecture -> score, larger is better; of `candidates` proposals the one with the largest is
-            evaluated. A score that is not finite is the lowest.
+            evaluated. A score that is not finite, or fails as an evaluation does, is the lowest.
         candidates: how many proposals are scored for each evaluation.
 
     Raises:
@@ -156,10 +156,11 @@ class ValueSearch:
         return max(proposals, key=self._score) if len(proposals) > 1 else proposals[0]
 
     def _score(self, architecture: Architecture) -> float:
-        assert self.screen is not None  # there are several proposals
+        screen = self.screen
+        assert screen is not None  # there are several proposals
         if architecture not in self.scores:
-            score = float(self.screen(architecture))  # type: ignore[arg-type]  # a score is one number
-            self.scores[architecture] = score if math.isfinite(score) else -math.inf
+            found, reason = measured(lambda: float(screen(architecture)))  # type: ignore[arg-type]  # it is one number
+            self.scores[architecture] = found[0] if reason is None else -math.inf
         return self.scores[architecture]
 
     def _spent(self) -> bool:

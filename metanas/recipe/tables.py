@@ -108,18 +108,23 @@ def _mistaken(option: dataclasses.Field[Any], value: Any) -> str:
 
 
 def check_objectives(names: Sequence[str]) -> None:
-    """RecipeError for an objective that is not measured, with the nearest.
+    """RecipeError for an objective that is not measured, with the nearest, or that would be searched for its worst: the
+    score is to be large, everything else small.
 
     >>> check_objectives(["score", "-paramters"])
     Traceback (most recent call last):
     metanas.errors.RecipeError: search.objectives: unknown name '-paramters'; did you mean "parameters"?
     """
     plain = {name: name.removeprefix("-") for name in names}
-    unknown = [name for name in names if plain[name] not in MEASURES]
-    if unknown:
-        raise RecipeError(
-            [f"search.objectives: unknown name {name!r}{nearest(plain[name], MEASURES)}" for name in unknown]
-        )
+    problems = []
+    for name in names:
+        right = plain[name] if plain[name] == "score" else f"-{plain[name]}"
+        if plain[name] not in MEASURES:
+            problems.append(f"unknown name {name!r}{nearest(plain[name], MEASURES)}")
+        elif name != right:
+            problems.append(f"{name!r} is to be {'large' if right == 'score' else 'small'}; write {right!r}")
+    if problems:
+        raise RecipeError([f"search.objectives: {problem}" for problem in problems])
 
 
 def check_names(recipe: Recipe, *, controller: bool = True, estimator: bool = True, objective: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 import metanas
+from metanas.api.scoring import useless
 from metanas.errors import RecipeError
 from metanas.evaluation import OperationTable, additive, cost
 from metanas.run import read_events
-from metanas.space import Space
+from metanas.space import NEEDED, Architecture, Space, chain, one_of, op
 
 SHAPE, CLASSES = (1, 6, 6), 2
 CONV, SKIP = 202, 50  # parameters of the two architectures
@@ -111,6 +113,49 @@ def test_a_score_is_the_objective_of_a_search(quick: Search) -> None:
     screen = {"search.screen": {"score": "parameters", "candidates": 12}, "search.objective": "synflow"}
     screened = quick(controller="random", settings={**screen, "search.budget": 2})
     assert {e["architecture"]["body"] for e in events(screened, "value")} == {"conv"}
+
+
+@pytest.fixture
+def silent() -> Space:
+    """No activation that naswot has a code for."""
+    body = one_of("body", {"conv": op("conv", width=2, kernel=3, activation="tanh"), "skip": op("skip")})
+    return Space(chain(("body", body), ("head", op("classifier", width=NEEDED))), "silent")
+
+
+NO_CODE = "naswot is -inf on 3 random architectures; take another"
+FEW = "zico compares two halves of a batch: give at least 4 examples, got 3"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        ({"search.objective": "naswot"}, [f"search.objective: {NO_CODE}"]),
+        ({"search.screen.score": "naswot"}, [f"search.screen.score: {NO_CODE}"]),
+        (
+            {"search.objective": "zico", "search.screen.score": "naswot", "search.batch_size": 3},
+            [f"search.objective: {FEW}", f"search.screen.score: {NO_CODE}"],
+        ),
+    ],
+)
+def test_a_score_that_tells_nothing_is_refused_before_there_is_a_folder(
+    quick: Search, silent: Space, runs: Path, settings: dict[str, Any], problems: list[str]
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        quick(silent, controller="random", settings=settings)
+    assert list(caught.value.problems) == problems and not runs.exists()
+
+
+def test_a_score_is_tried_once_where_it_is_finite_and_again_where_a_network_is_blind() -> None:
+    tried: list[Architecture] = []
+    some = [Architecture({"body": (label,)}) for label in ("none", "conv", "skip")]
+
+    def score(architecture: Architecture) -> float:
+        tried.append(architecture)
+        return math.nan if architecture["body"] == ("none",) else 1.0
+
+    assert useless("jacob_cov", score, some) == "" and tried == some[:2]
+    line = useless("snip", lambda architecture: 1 / 0, some)
+    assert line == "snip fails (ZeroDivisionError: division by zero) on 3 random architectures; take another"
 
 
 def test_limits_are_those_of_the_network_that_is_trained(images: Any) -> None:

@@ -85,6 +85,12 @@ def test_a_loss_that_is_not_finite_is_never_the_least(controller):
     assert found(controller, evaluate=evaluate)["e0"] == ("c",)
 
 
+@pytest.mark.parametrize("controller", [Rsps(evaluations=9), Spos(evaluations=9, population=3)], ids=str)
+def test_nothing_is_found_where_no_loss_is_finite(controller):
+    with pytest.raises(SpaceError, match="none of 9 architectures had a finite value"):
+        found(controller, evaluate=lambda path: math.nan)
+
+
 def test_what_is_found_is_a_function_of_the_generator():
     small = Spos(evaluations=20, population=4)
     assert found(small, seed=3) == found(small, seed=3) != found(small, seed=4)

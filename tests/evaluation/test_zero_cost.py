@@ -72,6 +72,16 @@ def test_fisher_of_an_image_and_of_a_row():
     assert score("fisher", linear([1.0, -1.0]), x) == pytest.approx(float(by_hand), rel=1e-12)
 
 
+def test_fisher_of_tokens_is_of_the_last_axis():
+    """2 examples of 3 tokens, 2 channels: loss = mean of a^2 over all 12 numbers, so da = a / 6."""
+    x = torch.arange(12).view(2, 3, 2).double() - 4
+    weight = torch.tensor([[1.0, -2.0], [0.5, 3.0]]).double()
+    a = x @ weight.T
+    by_hand = ((a * a / 6).sum(1) ** 2).mean(0).sum() / 2
+    found = score("fisher", linear(*weight.tolist()), x, torch.zeros(2, 3, 2))
+    assert found == pytest.approx(float(by_hand), rel=1e-12)
+
+
 @pytest.mark.parametrize("relu", [nn.ReLU(), nn.ReLU(inplace=True), torch.relu], ids=["module", "in place", "function"])
 def test_naswot_counts_what_the_relus_set_alike(relu):
     """Codes 110 and 011 agree in 1 of 3: |3 1; 1 3| = 8."""
@@ -86,6 +96,27 @@ def test_naswot_counts_what_the_relus_set_alike(relu):
     assert score("naswot", linear([1.0]), [[1.0], [2.0]]) == -math.inf
 
 
+LIKE_RELU = [nn.ReLU6(), nn.ReLU6(inplace=True), F.relu6, nn.LeakyReLU(0.1), nn.LeakyReLU(0.1, inplace=True), nn.GELU(),
+             nn.SiLU(), nn.SiLU(inplace=True), nn.Hardswish()]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", LIKE_RELU, ids=str)
+def test_naswot_codes_what_is_like_a_relu_by_the_sign_of_its_input(activation):
+    """Hardswish gives 0 at -4 and less at -1, and GELU a little less than 0 at both: the code is that of a ReLU."""
+
+    class Active(nn.Module):
+        def forward(self, x):
+            return activation(x * 1.0).sum(1, keepdim=True)
+
+    found = score("naswot", Active(), [[1.0, 2.0, -1.0], [-4.0, 0.5, 3.0]])
+    assert found == pytest.approx(math.log(8), rel=1e-12)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.Hardtanh()], ids=str)
+def test_naswot_of_activations_that_are_not_like_a_relu(activation):
+    assert score("naswot", nn.Sequential(activation, nn.Linear(2, 1).double()), [[1.0, -2.0], [-1.0, 2.0]]) == -math.inf
+
+
 def test_jacob_cov_of_gradients_that_are_all_the_same():
     """Eigenvalues 2 and 0."""
     k = CORRELATION_FLOOR
@@ -95,9 +126,43 @@ def test_jacob_cov_of_gradients_that_are_all_the_same():
 
 
 def test_zico_of_one_weight():
-    """Gradients 2 w x^2 of the two halves: 4 and 36, mean 20, deviation 16."""
-    assert score("zico", linear([2.0]), [[1.0], [3.0]]) == pytest.approx(math.log(20 / 16), rel=1e-12)
-    assert score("zico", linear([2.0]), [[1.0], [1.0]]) == 0.0
+    """Gradients 2 w x^2 of the two halves: 4 and 36, mean 20, deviation 16. The last of an odd batch is left out."""
+    by_hand = pytest.approx(math.log(20 / 16), rel=1e-12)
+    assert score("zico", linear([2.0]), [[1.0], [1.0], [3.0], [3.0]]) == by_hand
+    assert score("zico", linear([2.0]), [[1.0], [1.0], [3.0], [3.0], [9.0]]) == by_hand
+    assert score("zico", linear([2.0]), [[1.0]] * 4) == 0.0
+
+
+@pytest.mark.parametrize("examples", [2, 3])
+def test_zico_needs_two_examples_in_each_half(examples):
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).double()
+    with pytest.raises(
+        DataError, match=f"^zico compares two halves of a batch: give at least 4 examples, got {examples}$"
+    ):
+        score("zico", network, torch.eye(3)[:examples])
+    assert math.isfinite(score("zico", network, torch.randn(5, 3, generator=torch.Generator().manual_seed(0))))
+
+
+@pytest.fixture
+def words():
+    """A network of tokens, and a batch of them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2))
+    return network, torch.randint(7, (6, 3)), torch.arange(6) % 2
+
+
+def test_scores_of_tokens(words):
+    names = [name for name in SCORES if name not in ("synflow", "jacob_cov")]
+    found = zero_cost(*words, scores=names)
+    assert found["parameters"] == 7 * 4 + 13 * 5 + 6 * 2 and found["flops"] == 2 * (13 * 5 + 6 * 2)
+    assert found["snip"] > 0 and found["fisher"] > 0 and math.isfinite(found["grasp"] + found["zico"])
+
+
+@pytest.mark.parametrize("name", ["synflow", "jacob_cov"])
+def test_scores_that_tokens_do_not_have(words, name):
+    line = rf"^{name} needs inputs that have a gradient, got whole numbers \(int64\); take another score$"
+    with pytest.raises(DataError, match=line):
+        zero_cost(*words, scores=[name])
 
 
 @pytest.fixture
@@ -141,7 +206,7 @@ def test_rows_with_other_activations(problems):
     rows = derived(space, space.parse("1: batch 8 gelu residual | - - - -"), (5,), 3)
     inputs = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     found = zero_cost(rows, inputs, torch.arange(6) % 3)
-    assert all(math.isfinite(value) for name, value in found.items() if name != "naswot")  # few ReLUs tell few apart
+    assert all(map(math.isfinite, found.values())), found
 
 
 def test_what_cannot_be(cell):

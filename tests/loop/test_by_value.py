@@ -62,6 +62,26 @@ def test_an_error_of_the_objective_passes_through_and_can_be_tried_again(tiny):
     assert len(list(search.steps())) == 2
 
 
+def test_a_screen_that_fails_scores_lowest_and_ends_nothing(tiny):
+    def screen(architecture):
+        if convolutions(architecture) > 1:
+            raise RuntimeError("no such convolution")
+        return math.nan if convolutions(architecture) == 0 else 1.0
+
+    search = ValueSearch(tiny.space, convolutions, RandomSearch(), budget=6, seed=0, screen=screen, candidates=25)
+    assert {row.value for row in search.steps()} == {1.0}
+    assert set(search.scores.values()) == {-math.inf, 1.0}
+
+
+def test_an_error_of_a_screen_that_is_no_failure_passes_through(tiny):
+    def screen(architecture):
+        raise OSError("no space left")
+
+    search = ValueSearch(tiny.space, convolutions, RandomSearch(), budget=2, seed=0, screen=screen, candidates=9)
+    with pytest.raises(OSError, match="no space left"):
+        next(search.steps())
+
+
 def test_seeds(tiny):
     drawn = [
         [row.architecture for row in ValueSearch(tiny.space, convolutions, RandomSearch(), budget=9, seed=s).steps()]

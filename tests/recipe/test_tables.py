@@ -65,6 +65,19 @@ def test_wrong_names_all_at_once(search: dict[str, Any], expected: list[str]) ->
     assert list(caught.value.problems) == expected
 
 
+def test_objectives_that_would_be_searched_for_their_worst() -> None:
+    names = ["loss", "-score", "parameters", "multiply_adds", "latency_ms"]
+    with pytest.raises(RecipeError) as caught:
+        t.check_objectives(names)
+    small = [f"search.objectives: {n!r} is to be small; write '-{n}'" for n in names if n != "-score"]
+    assert list(caught.value.problems) == [
+        small[0],
+        "search.objectives: '-score' is to be large; write 'score'",
+        *small[1:],
+    ]
+    t.check_objectives(["score", "-loss", "-parameters", "-multiply_adds", "-latency_ms"])
+
+
 def test_an_option_out_of_range_is_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match=r"search\.options.*lr.*-1"):
         t.check_names(read({"search": {"options": {"lr": -1.0}}}))
