@@ -100,7 +100,7 @@ LIKE_RELU = [nn.ReLU6(), nn.ReLU6(inplace=True), F.relu6, nn.LeakyReLU(0.1), nn.
              nn.SiLU(), nn.SiLU(inplace=True), nn.Hardswish()]  # fmt: skip
 
 
-@pytest.mark.parametrize("activation", LIKE_RELU, ids=str)
+@pytest.mark.parametrize("activation", LIKE_RELU, ids=lambda a: getattr(a, "__name__", str(a)))
 def test_naswot_codes_what_is_like_a_relu_by_the_sign_of_its_input(activation):
     """Hardswish gives 0 at -4 and less at -1, and GELU a little less than 0 at both: the code is that of a ReLU."""
 
