@@ -42,7 +42,7 @@ def transfer(
 
     found = load_run(source).result()
     if not isinstance(found, Result):
-        raise RunError(f"{source} found no architecture; a search, or a transfer of one, is what can be carried")
+        raise RunError(f"{source} holds no network of an architecture; a search, or a transfer of one, can be carried")
     print_found(
         found.transfer(
             data,

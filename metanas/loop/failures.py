@@ -78,7 +78,9 @@ class Failures:
         if self.succeeded or self.reasons.total() < min(HOPELESS, budget):
             return
         grouped = "; ".join(f"{count} times: {reason}" for reason, count in self.reasons.most_common(3))
-        raise DivergedError(f"every evaluation failed ({grouped}); mend the objective, or lower evaluation.lr")
+        raise DivergedError(
+            f"every evaluation failed ({grouped}); mend the objective; of trainings that diverge, lower evaluation.lr"
+        )
 
     def state(self) -> list[list[Any]]:
         """Plain data: a row for every reason; nothing that succeeded needs to be kept beside the search's own best."""

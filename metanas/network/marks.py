@@ -236,7 +236,7 @@ class Choose:
         name: str,
         candidates: Mapping[str, nn.Module] | Sequence[nn.Module],
         *,
-        never: Iterable[str] = (),
+        never: str | Iterable[str] = (),
     ) -> ChosenModule:
         """One of several modules, which must give the same shapes where they are mixed.
 
@@ -266,7 +266,7 @@ class Choose:
             if not isinstance(module, nn.Module):
                 got = f"the class {module.__name__}" if isinstance(module, type) else f"{module!r:.40}"
                 raise SpaceError(f"choice {name!r}: candidate {label!r} must be a module, got {got}; give an nn.Module")
-        return ChosenModule(name, named, tuple(never))
+        return ChosenModule(name, named, (never,) if isinstance(never, str) else tuple(never))
 
     def optional(self, name: str, module: nn.Module) -> ChosenModule:
         """A module, or what comes in as it is: the choice of "on" and "off", on where nothing is decided.
@@ -294,11 +294,18 @@ class Choose:
         ))
         """
         part_of_path(name, "choice")
+        if not isinstance(depths, Iterable):
+            raise SpaceError(f"choice {name!r}: depths must be whole numbers >= 0 that grow, as (1, 2), got {depths!r}")
         found = tuple(depths)
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in found)
         if not whole or not found or list(found) != sorted(set(found)) or found[0] < 0 or found[-1] < 1:
             raise SpaceError(f"choice {name!r}: depths must be whole numbers >= 0 that grow, got {found}")
-        made = [blocks(k) for k in range(found[-1])] if not isinstance(blocks, Iterable) else list(blocks)
+        if isinstance(blocks, nn.Module) and not isinstance(blocks, nn.ModuleList | nn.Sequential):
+            kind = type(blocks).__name__
+            raise SpaceError(
+                f"choice {name!r}: blocks must be modules or k -> module, got one {kind}; give lambda k: ..."
+            )
+        made = list(blocks) if isinstance(blocks, Iterable) else [blocks(k) for k in range(found[-1])]
         if len(made) != found[-1]:
             raise SpaceError(f"choice {name!r}: {len(made)} blocks for depths up to {found[-1]}; give {found[-1]}")
         for k, block in enumerate(made):
@@ -318,6 +325,8 @@ class Choose:
         tensor([2.])
         """
         part_of_path(name, "choice")
+        if isinstance(among, bool) or not isinstance(among, int | Iterable):
+            raise SpaceError(f"choice {name!r}: among says how many inputs there are, or their names, got {among!r}")
         labels = tuple(map(str, range(among))) if isinstance(among, int) else tuple(among)
         for label in labels:
             part_of_path(label, f"choice {name!r}: input")
@@ -344,6 +353,8 @@ class Choose:
         >>> nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1))[0].weight.shape
         torch.Size([16, 2])
         """
+        if not isinstance(values, Iterable):
+            raise SpaceError(f"size {name!r}: values must be whole numbers that grow, as (8, 16), got {values!r}")
         return chosen_size(name, tuple(values))
 
 

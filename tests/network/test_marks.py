@@ -216,6 +216,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "too many": (lambda: choose.inputs("y", 20, take=10), "184756 ways to take 10 of 20 inputs, at most 64"),
     "size": (lambda: choose.size("y", (4, 2)), r"values must be positive and grow, got \(4, 2\)"),
     "half": (lambda: choose.size("y", (1.5, 2)), "values must be whole numbers"),  # type: ignore[arg-type]
+    "one size": (lambda: choose.size("y", 8), r"values must be whole numbers that grow, as \(8, 16\), got 8"),  # type: ignore[arg-type]
+    "one depth": (lambda: choose.repeat("y", 3, nn.ReLU), r"depths must be .* that grow, as \(1, 2\), got 3"),  # type: ignore[arg-type]
+    "one block": (lambda: choose.repeat("y", (1, 2), nn.ReLU()), "blocks must be modules or k -> module, got one ReLU"),
+    "yes": (lambda: choose.inputs("y", True), "among says how many inputs there are, or their names, got True"),
+    "a word": (lambda: choose("y", {"a": nn.ReLU()}, never="none"), "never='none' is no candidate"),
     "its name": (lambda: choose.size("a.b", (1, 2)), "choice 'a.b': a name is text"),
 }  # fmt: skip
 
