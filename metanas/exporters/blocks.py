@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from metanas.errors import ExportError, nearest
+from metanas.errors import ExportError
 from metanas.exporters.templates import Block
 from metanas.network.blocks import Phase, SqueezeExcite, activation
 from metanas.network.ops import OPS, Shape, width_of
@@ -54,8 +54,8 @@ def part(op: Op, shape: Shape, phase: Phase, module: nn.Module) -> Part:
     kind = op.kind
     if kind not in OPS:
         raise ExportError(
-            f"operation {kind!r} is not one of metanas's own, so it cannot be written as Python{nearest(kind, OPS)}; "
-            'leave "python" out of formats ("safetensors" and "pt2" hold it), or build it from these'
+            f"operation {kind!r} is not one of metanas's own, so it cannot be written as Python; "
+            'leave "python" out of formats ("safetensors" and "pt2" hold it)'
         )
     with torch.device("meta"):
         expected = OPS[kind](op, shape, phase)

@@ -10,6 +10,8 @@
     Decided            the weights have no entropy left to lose      nothing more would happen
     EigenvalueGrowth   the minimum that omega is in gets sharper     back to before that (RobustDARTS)
 
+The supernet's weights stay as they are when omega goes back: what goes on from them (a refinement) has trained longer.
+
 A differentiable search may end in operations without parameters while its outer loss still falls. Zela et al.,
 Understanding and robustifying differentiable architecture search, ICLR 2020, arXiv:1909.09656, find that the derived
 networks become worse when the largest eigenvalue begins to grow fast; their rule is `EigenvalueGrowth`. A bound on
