@@ -46,7 +46,10 @@ def stop_at_once(folder: Path) -> Any:
     return nullcontext()
 
 
-@pytest.mark.parametrize("controller", ["drnas", "darts_pt", "random"])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("darts_pt", "random")]
+
+
+@pytest.mark.parametrize("controller", ["drnas", *LONG])
 def test_from_search_to_export(quick: Quick, space: Space, controller: str, tmp_path: Path) -> None:
     result = quick(space, ops=ops(), controller=controller, run="a", settings={"search.budget": 2})
     expected = pretrained().state_dict()

@@ -101,6 +101,7 @@ def test_a_folder_that_changed_is_refused(quick: Quick, tmp_path: Path, made: An
         run.resume()
 
 
+@pytest.mark.long
 def test_the_exported_module_reads_the_files_as_the_search_did(quick: Quick, tmp_path: Path, made: Any) -> None:
     images, labels = made
     large = np.kron(images, np.ones((1, 5, 6, 1), dtype=np.uint8))  # 40 x 48, and the input of the network is 8 x 8

@@ -159,6 +159,7 @@ def test_export_and_its_refusal(commands: Any, first: Path, tmp_path: Path) -> N
     assert forced.code == 0 and (out / "network.py").read_text() != "mine"
 
 
+@pytest.mark.long
 def test_export_as_pt2(commands: Any, first: Path, tmp_path: Path) -> None:
     job = commands.run(["export", "first", "--to", str(tmp_path / "out"), "--format", "pt2"], first)
     assert (job.code, job.errors, job.output) == (0, "", f"{tmp_path / 'out' / 'network.pt2'}\n")

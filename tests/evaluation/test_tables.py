@@ -119,6 +119,7 @@ def test_seconds_of_an_objective_that_charges_nothing(space: Space) -> None:
 
 
 @pytest.mark.skipif("METANAS_DATA" not in os.environ, reason="METANAS_DATA names no folder")
+@pytest.mark.long
 def test_on_nasbench201_by_the_papers_protocol() -> None:
     """A few seeds; the benchmark has the many that the published figures take."""
     path = Path(os.environ["METANAS_DATA"]) / "nasbench201.csv.gz"

@@ -22,6 +22,7 @@ from metanas.space import NEEDED, Architecture, Space, chain, op
 Made = tuple[Network, Source]
 
 
+@pytest.mark.long
 def test_every_format_in_a_new_process(
     make: Callable[..., Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,8 +38,11 @@ print(len(cases), facts["metanas.json"])
 """
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize("phase", ["scratch", "search"])
-@pytest.mark.parametrize("space", ["everything", "recurrent", "darts", "nasbench201"])
+@pytest.mark.parametrize("space", ["everything", "recurrent", pytest.param("darts", marks=LONG), "nasbench201"])
 def test_every_space_and_batch_size(make: Callable[..., Made], tmp_path: Path, space: str, phase: str) -> None:
     network, source = make(space, 1, phase)
     (path,) = write(network, source, folder=tmp_path, formats=["pt2"])
@@ -185,7 +188,7 @@ def test_alone_it_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float64, marks=LONG), torch.bfloat16], ids=str)
 def test_other_precisions(make: Callable[..., Made], tmp_path: Path, dtype: torch.dtype) -> None:
     network, source = make()
     (path,) = write(network.to(dtype), source, folder=tmp_path, formats=["pt2"])

@@ -81,7 +81,7 @@ def test_rows_are_read_by_the_same_rule(tmp_path: Path, outputs: int) -> None:
         module.encode([{**ROWS[0], "size": "inf"}])
 
 
-@pytest.mark.parametrize("outputs", [3, 1])
+@pytest.mark.parametrize("outputs", [pytest.param(3, marks=pytest.mark.long), 1])
 def test_a_file_of_rows_without_metanas(tmp_path: Path, outputs: int) -> None:
     table = Table(
         (Column("age", mean=41.25, std=12.5, median=40.0, missing=True), Column("town", words=("Köln", "Ulm")))

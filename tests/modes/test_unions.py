@@ -169,6 +169,7 @@ def test_a_comparing_learner_has_nothing_that_adapts():
 # A structure, and what shapes a training whose weights persist
 
 
+@pytest.mark.long
 def test_a_structure_and_a_decay_over_weights_that_persist():
     net, choices = searched()
     theta = {name: p.detach() for name, p in net.named_parameters()}
