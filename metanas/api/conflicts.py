@@ -38,14 +38,14 @@ def conflicts(section: SearchRecipe, controller: Controller, *, objective: bool,
 
 def _of_gradients(section: SearchRecipe, controller: Controller, kind: str) -> Iterator[str]:
     """Guards, shrinking and perturbations need omega, or a mixture."""
-    by_gradient = isinstance(controller, GradientController)
     learned = isinstance(controller, GradientController) and not controller.fixed
+    mixes = isinstance(controller, GradientController) and not controller.single_path
     guard = section.guard
     if not learned and any(limit is not None for limit in (guard.skip_share, guard.entropy, guard.eigenvalue)):
         yield f"search.guard: {kind} learns no omega that could be guarded; leave the guards out"
     if not learned and section.shrink_to is not None:
         yield f"search.shrink_to: {kind} learns no omega that tells what is weak; leave it out"
-    if section.perturb and not (by_gradient and not controller.single_path):  # type: ignore[attr-defined]
+    if section.perturb and not mixes:
         yield f"search.perturb: {kind} mixes no candidates, so there is nothing to perturb; take 0"
     if isinstance(controller, GradientController) and controller.scored is not None and section.cost is not None:
         yield f"search.cost: {kind} learns from values and not from gradients; set search.limits in its place"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import metanas
+from metanas.recipe import ValueRecipe, read_values
 from metanas.space import NEEDED, Space, chain, one_of, op
 
 QUICK = {
@@ -58,3 +60,27 @@ def quick(tiny: Space, images: Any) -> Callable[..., metanas.api.Result]:
         return metanas.search(space, data, settings=settings, **arguments)
 
     return run
+
+
+SPACE = """from metanas.space import Space, chain, one_of, op
+
+def space():
+    \"\"\"Three choices of three.\"\"\"
+    names = ("none", "skip", "avg_pool")
+    choices = [(f"n{k}", one_of(f"n{k}", {name: op(name) for name in names})) for k in range(3)]
+    return Space(chain(*choices), "small", template="{n0}|{n1}|{n2}")
+"""
+LABELS = ("none", "skip", "avg_pool")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> ValueRecipe:
+    """A table of 27 rows, ten seconds each."""
+    (tmp_path / "small.py").write_text(SPACE)
+    rows = ["arch,valid,test,seconds"]
+    for labels in itertools.product(LABELS, repeat=3):
+        value = sum(LABELS.index(label) * 3**n for n, label in enumerate(labels))
+        rows.append(f"{'|'.join(labels)},{value},{100 + value},10")
+    (tmp_path / "small.csv").write_text("\n".join(rows))
+    table = {"source": str(tmp_path / "small.csv"), "choose": "valid", "report": ["test"], "charge": {"seconds": 1.0}}
+    return read_values({"space": {"name": str(tmp_path / "small.py")}, "table": table})

@@ -27,29 +27,6 @@ from metanas.loop import GradientSearch, ValueSearch
 from metanas.recipe import Recipe, ValueRecipe, override, read, read_values
 from metanas.run import Holder, list_runs
 
-SPACE = """from metanas.space import Space, chain, one_of, op
-
-def space():
-    \"\"\"Three choices of three.\"\"\"
-    names = ("none", "skip", "avg_pool")
-    choices = [(f"n{k}", one_of(f"n{k}", {name: op(name) for name in names})) for k in range(3)]
-    return Space(chain(*choices), "small", template="{n0}|{n1}|{n2}")
-"""
-LABELS = ("none", "skip", "avg_pool")
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> ValueRecipe:
-    """A table of 27 rows, ten seconds each."""
-    (tmp_path / "small.py").write_text(SPACE)
-    rows = ["arch,valid,test,seconds"]
-    for labels in itertools.product(LABELS, repeat=3):
-        value = sum(LABELS.index(label) * 3**n for n, label in enumerate(labels))
-        rows.append(f"{'|'.join(labels)},{value},{100 + value},10")
-    (tmp_path / "small.csv").write_text("\n".join(rows))
-    table = {"source": str(tmp_path / "small.csv"), "choose": "valid", "report": ["test"], "charge": {"seconds": 1.0}}
-    return read_values({"space": {"name": str(tmp_path / "small.py")}, "table": table})
-
 
 def compared(recipe: Any, *controllers: str, **changes: Any) -> metanas.api.Comparison:
     return metanas.compare_controllers(recipe, controllers, **{"budget": 80, "run": "mine", "seeds": 3, **changes})
