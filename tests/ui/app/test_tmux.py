@@ -74,7 +74,8 @@ def test_it_opens_answers_and_gives_the_terminal_back(terminal: Terminal, three_
     terminal.press("G", "Enter")
     terminal.until("[1 overview]")
     terminal.press("3")
-    assert "3<-2" in terminal.until("[3 structure]")
+    terminal.until("[3 structure]")
+    terminal.until("3<-2")  # once the run is read
     terminal.until("●  live")
     terminal.press("[")
     terminal.until("event 1067/1068")
