@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from metanas.api.journal import open_database, open_shared_journal
+from metanas.api.journal import open_database, open_shared_journal, storage_trouble
 from metanas.errors import RecipeError, RunError
 from metanas.run import Holder, is_alive
 from metanas.run.lock import this_process
@@ -133,16 +133,12 @@ class Cells:
     @contextlib.contextmanager
     def trouble(self) -> Iterator[None]:
         """Whatever the storage raises while it is used, in one line."""
-        import optuna
-
         try:
             yield
         except Exception as error:
-            own = isinstance(error, optuna.exceptions.StorageInternalError)
-            if not own and not type(error).__module__.startswith("sqlalchemy."):
+            line = storage_trouble(error)
+            if line is None:
                 raise
-            cause = error.__cause__ or error
-            line = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
             raise RunError(
                 f"storage: {self.where} does not answer ({line}); see that it is there and that no other process holds "
                 "it, then give the same command again"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metanas.api.journal import JOURNAL, open_database, open_journal
+from metanas.api.journal import JOURNAL, open_database, open_journal, storage_trouble
 from metanas.api.recorder import Recorder
 from metanas.errors import (
     BilevelError,
@@ -101,17 +101,13 @@ def choose(
 @contextlib.contextmanager
 def _trouble(plan: ChooseRecipe, folder: Path) -> Iterator[None]:
     """Whatever the storage raises while it is used, in one line."""
-    import optuna
-
     try:
         with explained(folder / JOURNAL):
             yield
     except Exception as error:
-        own = isinstance(error, optuna.exceptions.StorageInternalError)
-        if not own and not type(error).__module__.startswith("sqlalchemy."):  # it lets some of its driver's through
+        line = storage_trouble(error)
+        if line is None:
             raise
-        cause = error.__cause__ or error
-        line = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
         raise RunError(
             f"choose.storage: {plan.storage} does not take the trials ({line}); see that no other process holds it and "
             "that there is space, then resume"

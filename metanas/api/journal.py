@@ -51,3 +51,14 @@ def open_database(url: str) -> optuna.storages.RDBStorage:
     if not url.startswith("sqlite"):
         return optuna.storages.RDBStorage(url)
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+
+
+def storage_trouble(error: Exception) -> str | None:
+    """What a storage has to say of an error that came out of its use, in one line; None: the error is not its own."""
+    import optuna
+
+    own = isinstance(error, optuna.exceptions.StorageInternalError)
+    if not own and not type(error).__module__.startswith("sqlalchemy."):  # it lets some of its driver's through
+        return None
+    cause = error.__cause__ or error
+    return str(getattr(cause, "orig", None) or cause).partition("\n")[0]

@@ -98,7 +98,7 @@ class OperationTable:
                 module, inputs = make(op, shape, "scratch", ops).to(device).eval(), torch.randn(batch, *shape)
                 if inputs.dim() == 4:  # as in a network
                     inputs = inputs.to(memory_format=torch.channels_last)
-                    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
                 inputs = inputs.to(device)
                 given = module(inputs)
                 found = timed(lambda: module(inputs), device=device, warmup=2, passes=passes, seconds=0.2)

@@ -46,10 +46,10 @@ class Held(Network):
         self, *inputs: Tensor, mix: Mix | None = None, see: str = "", seen: dict[str, Tensor] | None = None
     ) -> Tensor:
         if not self.program.choices:
-            return self.module(*inputs)  # type: ignore[no-any-return]
+            return self.module(*inputs)  # type: ignore[no-any-return]  # the user's module, of any kind
         self.check(mix or {})
         with mixed(mix or {}):
-            return self.module(*inputs)  # type: ignore[no-any-return]
+            return self.module(*inputs)  # type: ignore[no-any-return]  # the user's module, of any kind
 
 
 def own_supernet(space: Space, module: nn.Module, shape: Shape) -> Held:
@@ -72,7 +72,7 @@ def own_supernet(space: Space, module: nn.Module, shape: Shape) -> Held:
     found = untracked(copy.deepcopy(module))
     for inner in found.modules():
         if getattr(inner, "inplace", False):
-            inner.inplace = False  # type: ignore[assignment]
+            inner.inplace = False  # type: ignore[assignment]  # of those that have it
         if type(inner) in READS:
             attribute, axis = READS[type(inner)]
             size = getattr(inner, attribute)
@@ -136,8 +136,8 @@ def untracked(module: nn.Module) -> nn.Module:
     """
     for inner in module.modules():
         if getattr(inner, "track_running_stats", False):
-            inner.track_running_stats = False  # type: ignore[assignment]
-            inner.running_mean = inner.running_var = inner.num_batches_tracked = None  # type: ignore[assignment]
+            inner.track_running_stats = False  # type: ignore[assignment]  # a batch norm's
+            inner.running_mean = inner.running_var = inner.num_batches_tracked = None  # type: ignore[assignment]  # as torch makes it
     return module
 
 

@@ -115,7 +115,7 @@ class ChosenModule(Mark):
 
     def forward(self, *inputs: Any, **arguments: Any) -> Any:
         def run(label: str) -> Any:
-            return self._modules[self.names[label]](*inputs, **arguments)  # type: ignore[misc]
+            return self._modules[self.names[label]](*inputs, **arguments)  # type: ignore[misc]  # a candidate is there
 
         match self.decided():
             case int(index):

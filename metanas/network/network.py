@@ -116,7 +116,7 @@ class Network(nn.Module):
                 values[step.out] = combine(step, values, mix, self.zeros)
             elif isinstance(step, Apply):
                 module = self._modules[module_name(step.out)]
-                values[step.out] = module(values[step.source], **size_arguments(step, mix))  # type: ignore[misc]
+                values[step.out] = module(values[step.source], **size_arguments(step, mix))  # type: ignore[misc]  # made for every step
             else:
                 values[step.out] = self.scan(step, values[step.source], mix)
             if seen is not None and step.out == see:
@@ -151,7 +151,7 @@ class Network(nn.Module):
         state = sequence.new_zeros(sequence.shape[0], step.width)
         states = []
         for value in sequence.unbind(1):
-            state = body(state, value, mix=mix)  # type: ignore[misc]
+            state = body(state, value, mix=mix)  # type: ignore[misc]  # made for every step
             states.append(state)
         return torch.stack(states, 1)
 
