@@ -41,6 +41,12 @@ def problems() -> ModuleType:
     return PROBLEMS
 
 
+@pytest.fixture
+def replays() -> Any:
+    """What records functions where there is no GPU, `tests/replays.py`: called for a new one."""
+    return _load(Path(__file__).parent / "replays.py").Replays
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with the argument `known` runs on every space of the table."""
     if "known" in metafunc.fixturenames:

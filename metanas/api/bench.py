@@ -4,6 +4,7 @@
                 implementations of differentiable search do
     plain       a step of `GradientSearch` on the plain executor
     fused       the same on the fused one
+    captured    and that as a CUDA graph; on a GPU
 
 A step is one of the weights (SGD, momentum, clipped) and one of the structure (DARTS, first order, Adam), each on a
 batch of its own. All take turns in one process, so that what else the machine does falls on all alike.
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from metanas.bilevel import FirstOrder
+from metanas.bilevel import CudaGraphs, FirstOrder, Graphs
+from metanas.bilevel.capture import WARM
 from metanas.controllers import Darts
 from metanas.data import Data, Split
 from metanas.loop import GradientSearch, Schedule
@@ -60,7 +63,7 @@ def bench(
     repeats: int = 5,
     device: torch.device | None = None,
 ) -> tuple[Timing, ...]:
-    """Times a step of each way, in turn, after one that is not counted.
+    """Times a step of each way, in turn, after those that are not counted: the first one, or what is recorded.
 
     Args:
         shape: of an image, without the batch; its pixels are random.
@@ -76,20 +79,23 @@ def bench(
     (['per edge', 'plain', 'fused'], True)
     """
     device = device or torch.device("cpu")
-    data = _images(shape, classes, (repeats + 2) * batch_size).to(device)
+    first = 1 if device.type == "cpu" else WARM + 2
+    data = _images(shape, classes, (repeats + first + 1) * batch_size).to(device)
     ways: dict[str, Callable[[], object]] = {
         "per edge": _per_edge(space, data, batch_size),
         "plain": _searching(space, data, batch_size, fast=False),
         "fused": _searching(space, data, batch_size, fast=True),
     }
+    if device.type == "cuda":
+        ways["captured"] = _searching(space, data, batch_size, fast=True, graphs=CudaGraphs(device, warnings.warn))
     times: dict[str, list[float]] = {way: [] for way in ways}
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + first):
         for way, step in ways.items():
             _settle(device)
             begun = time.perf_counter()
             step()
             _settle(device)
-            if repeat:
+            if repeat >= first:
                 times[way].append(time.perf_counter() - begun)
     return tuple(Timing(way, statistics.median(rows), tuple(rows)) for way, rows in times.items())
 
@@ -108,12 +114,15 @@ def _images(shape: tuple[int, ...], classes: int, count: int) -> Data:
     return Data("random", split, split, split, names, (), "", (0.0,), (1.0,), (0.0, 1.0))
 
 
-def _searching(space: Space, data: Data, batch_size: int, *, fast: bool) -> Callable[[], object]:
+def _searching(
+    space: Space, data: Data, batch_size: int, *, fast: bool, graphs: Graphs | None = None
+) -> Callable[[], object]:
     """A step of a search, whose only epoch is longer than what is timed: no report is in it."""
     network = supernet(space, data.shape, data.outputs).to(data.device)
     network = fused(network) if fast else network
     schedule = Schedule(epochs=1, batch_size=batch_size, lr=LR, weight_decay=DECAY, clip=CLIP)
-    search = GradientSearch(space, network, meta_network(network), FirstOrder(), Darts(), data, schedule, seed=0)
+    problem, controller = meta_network(network), Darts()
+    search = GradientSearch(space, network, problem, FirstOrder(), controller, data, schedule, seed=0, graphs=graphs)
     return search.steps().__next__
 
 

@@ -20,7 +20,7 @@ from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
 from metanas.api.scoring import TRIED, useless
-from metanas.bilevel import Estimator, ScoreFunction, over_ranks
+from metanas.bilevel import CudaGraphs, Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
@@ -397,7 +397,15 @@ class Parts:
             price=self.costing.price,
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
+            graphs=self._graphs(controller, warn),
         )
+
+    def _graphs(self, controller: GradientController, warn: Callable[[str], None]) -> CudaGraphs | None:
+        """What launches steps as graphs; None where there is no GPU, or they would read the host: to see which
+        candidate runs, to meet other ranks, to keep the state of random numbers for what is computed twice."""
+        section = self.recipe.search
+        alone = self.ranks.count == 1 and not controller.single_path and not section.checkpoint
+        return CudaGraphs(self.device, warn) if section.capture and alone and self.device.type == "cuda" else None
 
     def _supernet(self, controller: GradientController) -> Network:
         if self.handed.module is not None:

@@ -1,6 +1,7 @@
 """Bilevel optimisation: the problem, update rules, hypergradient estimators, and one loop that solves it."""
 
 from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, train
+from metanas.bilevel.capture import CapturedEstimator, CudaGraphs, Graphs
 from metanas.bilevel.curvature import largest_eigenvalue
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.evolution import EvolutionStrategies
@@ -27,12 +28,15 @@ __all__ = [
     "AdamW",
     "Adopt",
     "Bilevel",
+    "CapturedEstimator",
     "ConjugateGradient",
+    "CudaGraphs",
     "Estimator",
     "EvolutionStrategies",
     "FiniteDifference",
     "FirstOrder",
     "ForwardMode",
+    "Graphs",
     "Hypergradient",
     "Implicit",
     "LearnedRule",

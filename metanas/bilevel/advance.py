@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from metanas.bilevel.capture import Captured, Graphs
 from metanas.bilevel.estimator import Hypergradient
 from metanas.bilevel.problem import Bilevel
 from metanas.bilevel.rules import Rule
@@ -28,7 +29,14 @@ from metanas.errors import BilevelError
 class Train:
     """Steps theta on the inner loss, once per batch. Made by `train`; `report` is that of the last step."""
 
-    def __init__(self, problem: Bilevel, theta: Tree, outer: Tree | Callable[[], Tree], step: TorchStep) -> None:
+    def __init__(
+        self,
+        problem: Bilevel,
+        theta: Tree,
+        outer: Tree | Callable[[], Tree],
+        step: TorchStep,
+        graphs: Graphs | None = None,
+    ) -> None:
         if problem.inner_loss is None:
             raise BilevelError("inner_loss is None, so there is nothing to train theta on; give a loss, or use restart")
         self.inner_loss = problem.inner_loss
@@ -40,6 +48,7 @@ class Train:
         grown = all(p.requires_grad for p in live)
         self.theta = theta if grown else tree_map(lambda p: p.detach().requires_grad_(), theta)
         self.leaves: list[Tensor] = tree_leaves(self.theta)
+        self.captured = None if graphs is None else Captured(self._once, graphs)
 
     @property
     def report(self) -> Report:
@@ -47,13 +56,23 @@ class Train:
 
     def __call__(self, h: Hypergradient | None, batches: Iterable[Any]) -> Report:
         """One step per batch; the hypergradient is not looked at."""
+        once = self.captured or self._once
         for batch in batches:
             outer = detach(self.outer() if callable(self.outer) else self.outer)
-            with torch.enable_grad():
-                loss = self.inner_loss(self.theta, outer, batch)
-                gradients = torch.autograd.grad(loss, self.leaves, allow_unused=True)
-            self.step.apply(gradients, loss.detach())
+            self.step.report = once(self.theta, (outer, batch))
         return self.report
+
+    def _once(self, theta: Tree, fed: tuple[Tree, Any]) -> Report:
+        outer, batch = fed
+        with torch.enable_grad():
+            loss = self.inner_loss(theta, outer, batch)
+            gradients = torch.autograd.grad(loss, self.leaves, allow_unused=True)
+        return self.step.apply(gradients, loss.detach())
+
+    def forget(self) -> None:
+        """The loss or the optimiser's memory is another one now: what was recorded of them is not played again."""
+        if self.captured is not None:
+            self.captured.forget()
 
 
 def train(
@@ -63,6 +82,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     *,
     clip: float | None = None,
+    graphs: Graphs | None = None,
 ) -> Train:
     """An `advance` that trains theta in place on the inner loss, by ordinary autograd and a torch optimiser.
 
@@ -74,6 +94,8 @@ def train(
         outer: the live outer variables; or a function that returns them, called once per batch.
         optimizer: as for `torch_step`; fused=True is fastest.
         clip: the greatest gradient norm (DARTS: 5); None: never clipped.
+        graphs: records the step, and plays it (see `capture`); a learning rate that a schedule changes is then a tensor
+            that it writes into. None: every step is launched anew.
 
     Raises:
         BilevelError: as for `torch_step`, and where the problem has no inner loss.
@@ -86,7 +108,7 @@ def train(
     >>> theta["w"].data, report.loss, report.gradient_norm, report.skipped
     (tensor([0.7500]), tensor(0.1250), tensor(0.5000), tensor(0))
     """
-    return Train(problem, theta, outer, TorchStep(optimizer, theta, clip))
+    return Train(problem, theta, outer, TorchStep(optimizer, theta, clip), graphs)
 
 
 class Adopt:

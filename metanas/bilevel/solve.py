@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from metanas.bilevel.capture import CapturedEstimator
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.problem import Bilevel
 from metanas.bilevel.trees import Tree
@@ -36,7 +37,7 @@ def no_memory() -> None:
 
 def solve(
     problem: Bilevel,
-    estimator: Estimator,
+    estimator: Estimator | CapturedEstimator,
     theta: Tree,
     outer: Tree | Callable[[], Tree],
     batches: Iterable[tuple[Any, Any, Any]],

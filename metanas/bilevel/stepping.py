@@ -66,7 +66,10 @@ class TorchStep:
         _check(optimizer, self.leaves, clip)
         first = self.leaves[0]
         nothing = torch.full((), float("nan"), dtype=first.dtype, device=first.device)
-        self.report = Report(nothing, nothing, torch.zeros((), dtype=torch.long, device=first.device))
+        self.skipped = torch.zeros(
+            (), dtype=torch.long, device=first.device
+        )  # in place: a recorded step adds to it, too
+        self.report = Report(nothing, nothing, self.skipped.clone())
 
     def __call__(self, gradient: Tree) -> Report:
         """One step with a gradient like the tree."""
@@ -88,9 +91,8 @@ class TorchStep:
         masked_step(self.optimizer, ok)
         for p, _ in pairs:
             p.grad = None
-        before = self.report
         loss = torch.full_like(norm, float("nan")) if loss is None else loss
-        self.report = Report(loss, norm, before.skipped + ~ok)
+        self.report = Report(loss, norm, self.skipped.add_(~ok).clone())
         return self.report
 
 

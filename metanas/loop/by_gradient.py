@@ -26,7 +26,19 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metanas.bilevel import SGD, Bilevel, Estimator, Hypergradient, Tree, largest_eigenvalue, memory_of, solve, train
+from metanas.bilevel import (
+    SGD,
+    Bilevel,
+    CapturedEstimator,
+    Estimator,
+    Graphs,
+    Hypergradient,
+    Tree,
+    largest_eigenvalue,
+    memory_of,
+    solve,
+    train,
+)
 from metanas.bilevel.trees import finite
 from metanas.controllers import GradientController, strongest
 from metanas.data import Data, Task, batches, steps
@@ -69,6 +81,8 @@ class GradientSearch:
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
+        graphs: records the steps of weights and the estimates, and plays them (`bilevel.capture`); not where a step
+            reads the host (`single_path`). None: they are launched operation by operation.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
@@ -92,6 +106,7 @@ class GradientSearch:
         price: Price | None = None,
         share: tuple[int, int] = (0, 1),
         guards: Sequence[Guard] = (),
+        graphs: Graphs | None = None,
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
@@ -106,22 +121,29 @@ class GradientSearch:
         self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
         self.relaxed = Relaxed(controller, omega, data.device, clip=schedule.outer_clip, price=price)
+        self.rate: float | Tensor = schedule.lr  # of this epoch; a recording reads it from a tensor
+        if graphs is not None:
+            self.rate = torch.tensor(schedule.lr, dtype=torch.float32, device=data.device)  # as fused kernels want it
         self.theta: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.SGD(
             self.theta.values(),
-            schedule.lr,
+            self.rate,
             schedule.momentum,
             weight_decay=schedule.weight_decay,
             nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip)
+        self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip, graphs=graphs)
+        self.generator = torch.Generator()
+        self.looking: Bilevel | None = None  # the problem as an estimator sees it, at this rate
+        self.estimate: Estimator | CapturedEstimator = estimator
+        if graphs is not None:
+            self.estimate = CapturedEstimator(estimator, graphs, self.generator)
         self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
         self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
         self.skipped, self.lost = self.skipped_before.clone(), self.skipped_before.clone()  # lost: of late, in a row
         self.outer_loss = torch.full((), math.nan, device=data.device)
         self.carry: Tree = ()  # the estimator's own, from step to step
-        self.generator = torch.Generator()
 
     @property
     def total(self) -> int:
@@ -138,8 +160,7 @@ class GradientSearch:
         self._give_up_if_lost()
         while self.step < self.total and self.watch.verdict is None:
             epoch, start = divmod(self.step, self.per_epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.schedule.rate(epoch)
+            self._set_rate(self.schedule.rate(epoch))
             for k, h in enumerate(self._iterations(epoch, start), start + 1):
                 self.clock.turn("other")
                 self.step += 1
@@ -147,6 +168,14 @@ class GradientSearch:
                 yield self._reported(epoch, h, last=last)
                 if last or self.step % self.schedule.patience == 0:  # the host looks rarely: a GPU need not wait for it
                     self._give_up_if_lost()
+
+    def _set_rate(self, rate: float) -> None:
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate, self.looking = rate, None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate  # a restored optimiser has a copy of the tensor
 
     def _iterations(self, epoch: int, start: int) -> Iterator[Hypergradient | None]:
         triples = self._triples(epoch, start)
@@ -156,8 +185,8 @@ class GradientSearch:
                 yield None
             return
         for h in solve(
-            self._problem(epoch),
-            self.estimator,
+            self._problem(),
+            self.estimate,
             self.theta,
             self.relaxed.draw,
             triples,
@@ -199,8 +228,10 @@ class GradientSearch:
 
         return {"mix": worst(loss, outer["mix"], epsilon, schedule.perturb_steps, **how)}
 
-    def _problem(self, epoch: int) -> Bilevel:
+    def _problem(self) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
+        if self.looking is not None:
+            return self.looking
         outer_loss, rule, schedule = self.problem.outer_loss, self.problem.rule, self.schedule
 
         def strict(theta: Any, outer: Any, batch: Any) -> Tensor:
@@ -208,8 +239,9 @@ class GradientSearch:
             return loss * (1 + 0 * loss.detach())  # not finite: nan, and so is the gradient, and the step is left out
 
         if isinstance(rule, SGD):
-            rule = SGD(schedule.rate(epoch), schedule.momentum, schedule.weight_decay)
-        return replace(self.problem, outer_loss=strict, rule=rule)
+            rule = SGD(self.rate, schedule.momentum, schedule.weight_decay)
+        self.looking = replace(self.problem, outer_loss=strict, rule=rule)
+        return self.looking
 
     def _memory(self) -> Any:
         return memory_of(self.optimizer, self.theta) if self.estimator.descends else None
@@ -300,6 +332,13 @@ class GradientSearch:
         kept = self.shrunk[-1][1] if self.shrunk else {}
         self.relaxed.masks = masks_of(kept, self.relaxed.omega)
         self.network.keep(kept)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was recorded is of another network, or of another memory of its optimiser."""
+        self.advance.forget()
+        if isinstance(self.estimate, CapturedEstimator):
+            self.estimate.captured.forget()
 
     def _eigenvalue(self, probe: Probe) -> float:
         """The largest eigenvalue of the Hessian of the loss in omega, at the mean of the mixing weights."""

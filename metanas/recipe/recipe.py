@@ -124,6 +124,7 @@ class SearchRecipe(Section):
         warmup: epochs in which only the weights are trained; None: a sixth of all.
         executor: of the supernet; "fused" computes together what reads the same value, after a comparison with "plain".
         checkpoint: forget what is inside the cells in the forward pass and compute it twice, for less memory.
+        capture: on a GPU, launch steps as CUDA graphs (`bilevel.capture`), where nothing in them reads the host.
         guard: what may end the search early.
         perturb, perturb_steps: of SDARTS; goes with every controller whose weights are not one-hot.
         shrink_to, shrink_stages: candidates that are left of each choice in the end, and in how many stages the others
@@ -175,6 +176,7 @@ class SearchRecipe(Section):
     refine_lr: Rate | None = None
     executor: Literal["fused", "plain"] = "fused"
     checkpoint: bool = False
+    capture: bool = True
     guard: GuardRecipe = GuardRecipe()
     perturb: Part = 0.0
     perturb_steps: Annotated[int, Field(ge=0)] = 0
