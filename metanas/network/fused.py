@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metanas.network.grouped import FusedStep, Scales, Values, last_reads, segments
+from metanas.network.grouped import FusedStep, Scales, Values, last_reads
 from metanas.network.mixing import Mix, combine, only_kept, size_arguments
 from metanas.network.network import Network, module_name
 from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
+from metanas.network.segments import segments
 from metanas.space import Apply, Combine, Step
 
 Plan = tuple[list[tuple[FusedStep, tuple[str, ...]]], str]

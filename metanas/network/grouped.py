@@ -5,6 +5,7 @@
     Wide     several convolutions of one value as one; one norm over all their channels
     Chain    separable convolutions; a dilated one on blocks of pixels, where it is a plain one
     Halve    factorized reductions, of pixels that were taken before
+    Pool     averages over windows, on a GPU
     Sum      mixtures and sums of mixtures, as one sum
 
 Where a value goes into a mixture alone and ends with a norm without a scale, the mixing weight is the norm's scale: it
@@ -15,16 +16,15 @@ Steps hold modules, whose parameters they read when they run: theta is that of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from metanas.network.kernels import Box, WeightedSum
 
 Part: TypeAlias = tuple[str, int]
 """A candidate of a choice."""
@@ -127,11 +127,16 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Wide:
-    """`outs` = the parts, of equal width, of the sum of the branches on `source`."""
+    """`outs` = the parts, of equal width, of the sum of the branches on `source`.
+
+    `padded`: all branches as one convolution, small kernels in the middle of large ones: fewer and larger operations
+    for more arithmetic, which a GPU has to spare.
+    """
 
     source: str
     outs: tuple[str, ...]
     branches: tuple[Branch, ...]
+    padded: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -139,10 +144,35 @@ class Wide:
 
     def run(self, values: Values, scales: Scales) -> None:
         x = values[self.source]
-        total = self.branches[0](x, scales)
-        for branch in self.branches[1:]:
-            total = total + branch(x, scales)
+        rows = self._as_one(x, scales) if self.padded else [branch(x, scales) for branch in self.branches]
+        total = rows[0]
+        for row in rows[1:]:
+            total = total + row
         values.update(zip(self.outs, total.chunk(len(self.outs), 1), strict=True))
+
+    def _as_one(self, x: Tensor, scales: Scales) -> Sequence[Tensor]:
+        convs = [conv for branch in self.branches for conv in branch.convs]
+        largest = max((conv for conv in convs), key=lambda conv: conv.kernel_size)
+        side = largest.kernel_size[0]
+        weights = [F.pad(conv.weight, [(side - conv.kernel_size[0]) // 2] * 4) for conv in convs]
+        y = F.conv2d(x, torch.cat(weights), None, 1, largest.padding, largest.dilation)
+        parts = tuple(part for branch in self.branches for part in branch.parts)
+        return normed(y, self.branches[0].norm, parts, scales).chunk(len(self.branches), 1)
+
+
+def paddable(branches: Sequence[Branch]) -> bool:
+    """Whether several branches can be one convolution: of one stride, square odd kernels of one dilation, equal norms,
+    padded to keep the size."""
+    convs = [conv for branch in branches for conv in branch.convs]
+    first = max((conv for conv in convs), key=lambda conv: conv.kernel_size)
+    dilation = first.dilation[0]
+    for conv in convs:
+        side = conv.kernel_size[0]
+        wide = conv.dilation == first.dilation or side == 1
+        kept = conv.padding == (dilation * (side - 1) // 2,) * 2 and conv.stride == (1, 1)
+        if not (wide and kept and side % 2 and conv.kernel_size == (side, side)):
+            return False
+    return len(branches) > 1 and len({branch.norm.eps for branch in branches}) == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,16 +233,55 @@ class Halve(_OneOut):
 
 
 @dataclass(frozen=True, eq=False)
+class Pool(_OneOut):
+    """`out` = the average of `source` over the odd window about each pixel, without what is beyond the border.
+
+    As a convolution with ones, whose derivative is the same convolution: torch's kernels for pools take several times
+    as long on channels that come last. `constants`: made once for a size.
+    """
+
+    source: str
+    module: nn.AvgPool2d
+    constants: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def run(self, values: Values, scales: Scales) -> None:
+        x = values[self.source]
+        if torch._C._are_functorch_transforms_active():
+            values[self.out] = self.module(x)
+            return
+        key = (x.shape[1:], x.dtype, x.device)
+        if key not in self.constants:
+            side = self.module.kernel_size
+            assert isinstance(side, int)  # the planner has looked
+            ones = torch.ones(x.shape[1], 1, side, side, dtype=x.dtype, device=x.device)
+            seen = F.conv2d(torch.ones_like(x[:1, :1].detach()), ones[:1], padding=ones.shape[2] // 2)
+            self.constants[key] = ones, 1 / seen
+        ones, share = self.constants[key]
+        values[self.out] = Box.apply(x, ones) * share  # type: ignore[no-untyped-call]  # torch's own
+
+
+@dataclass(frozen=True, eq=False)
 class Sum(_OneOut):
-    """`out` = sum of the values, each times its mixing weight (None: as it is); those without one come first."""
+    """`out` = sum of the values, each times its mixing weight (None: as it is); those without one come first.
+
+    `whole`: the weighted ones as one function, with fewer passes over them in the backward pass, on a GPU.
+    """
 
     terms: tuple[tuple[str, Part | None], ...]
+    whole: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(value for value, _ in self.terms)
 
     def run(self, values: Values, scales: Scales) -> None:
+        if self.whole and not torch._C._are_functorch_transforms_active():
+            values[self.out] = self._whole(values, scales)
+            return
         (value, part), *rest = self.terms
         total = values[value] if part is None else scales.one(part) * values[value]
         for value, part in rest:
@@ -220,78 +289,15 @@ class Sum(_OneOut):
             total = total + x if part is None else torch.addcmul(total, x, scales.one(part))
         values[self.out] = total
 
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Steps whose values are forgotten after the forward pass, and computed once more in the backward pass.
-
-    `sources` and `outs`: what comes from before and what is read after; `network`: whose modules the steps run. Under a
-    transform of torch.func, which checkpointing does not go with, and where nothing is differentiated, the steps run as
-    they are.
-    """
-
-    steps: tuple[FusedStep, ...]
-    sources: tuple[str, ...]
-    outs: tuple[str, ...]
-    network: nn.Module
-
-    def run(self, values: Values, scales: Scales) -> None:
-        if torch._C._are_functorch_transforms_active() or not torch.is_grad_enabled():
-            for step in self.steps:
-                step.run(values, scales)
-            return
-        given = (values[s] for s in self.sources)
-        found = checkpoint(self._again, held(self.network), scales.mix, *given, use_reentrant=False)
-        values.update(zip(self.outs, found, strict=True))
-
-    def _again(self, parameters: Held, mix: Mapping[str, Tensor], *given: Tensor) -> tuple[Tensor, ...]:
-        values, scales = dict(zip(self.sources, given, strict=True)), Scales(mix)  # its own: it is made twice, alike
-        with put_back(parameters):
-            for step in self.steps:
-                step.run(values, scales)
-        return tuple(values[out] for out in self.outs)
-
-
-Held: TypeAlias = list[tuple[nn.Module, str, Tensor]]
-"""Modules, the names of their own parameters, and these."""
-
-
-def held(network: nn.Module) -> Held:
-    """The parameters that the modules have now: in a `functional_call` those are what was handed to it."""
-    return [(m, name, p) for m in network.modules() for name, p in m._parameters.items() if p is not None]
-
-
-@contextmanager
-def put_back(parameters: Held) -> Iterator[None]:
-    """Inside the block the modules have these parameters: what is computed once more comes after the call that lent
-    others to them."""
-    now = [module._parameters[name] for module, name, _ in parameters]
-    for module, name, p in parameters:
-        module._parameters[name] = p  # type: ignore[assignment]  # as torch.func does, which lends plain tensors
-    try:
-        yield
-    finally:
-        for (module, name, _), own in zip(parameters, now, strict=True):
-            module._parameters[name] = own
-
-
-def segments(steps: Sequence[FusedStep], output: str, network: nn.Module) -> list[FusedStep]:
-    """The steps, with those of a cell (what stands before the first point of a value's name) as one segment. What is
-    computed once for a cell is part of it.
-    """
-    cells = [step.outs[0].partition("|")[0].partition(".")[0] if "." in step.outs[0] else "" for step in steps]
-    for k in range(len(steps) - 2, -1, -1):
-        if isinstance(steps[k], Once):
-            cells[k] = cells[k + 1]
-    found: list[FusedStep] = []
-    for cell, group in groupby(range(len(steps)), key=cells.__getitem__):
-        rows = [steps[k] for k in group]
-        inside = {out for step in rows for out in step.outs}
-        later = {source for step in steps if step not in rows for source in step.sources} | {output}
-        sources = tuple(dict.fromkeys(s for step in rows for s in step.sources if s not in inside))
-        outs = tuple(out for step in rows for out in step.outs if out in later)
-        found += [Segment(tuple(rows), sources, outs, network)] if cell else rows
-    return found
+    def _whole(self, values: Values, scales: Scales) -> Tensor:
+        plain = [values[value] for value, part in self.terms if part is None]
+        weighed = [(values[value], scales.one(part)) for value, part in self.terms if part is not None]
+        total = sum(plain[1:], start=plain[0]) if plain else None
+        if not weighed:
+            assert total is not None  # a sum has terms
+            return total
+        found: Tensor = WeightedSum.apply(total, *(x for pair in weighed for x in pair))  # type: ignore[no-untyped-call]  # torch's own
+        return found
 
 
 def normed(x: Tensor, norm: nn.BatchNorm2d, parts: tuple[Part, ...], scales: Scales) -> Tensor:

@@ -26,12 +26,14 @@ from metanas.network.grouped import (
     Once,
     Part,
     Plain,
+    Pool,
     Stage,
     Sum,
     Values,
     Wide,
     blocks,
     every_second,
+    paddable,
     unblocked,
 )
 from metanas.space import Apply, Combine, Program, Step, sources_of
@@ -49,7 +51,8 @@ class Parts:
     own:     kinds of operations whose makers are metanas's own
     mixed:   choices that are set to mixing weights
     call:    (step, values, mix) -> value, as the plain executor computes it
-    blocked: whether dilated convolutions run on blocks of pixels: faster on a CPU
+    cpu:     where arithmetic is dear and operations are cheap: dilated convolutions run on blocks of pixels there; else
+             kernels are padded to be one, and pools and sums have backward passes of their own
     kept:    of choices that are mixed, the candidates that run where not all do
     """
 
@@ -59,7 +62,7 @@ class Parts:
     own: frozenset[str]
     mixed: frozenset[str]
     call: Callable[[Step, Values, Mapping[str, Tensor]], Tensor]
-    blocked: bool
+    cpu: bool
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def sources(self, step: Step) -> tuple[str, ...]:
@@ -186,7 +189,7 @@ class _Planner:
             branches = tuple(map(self._branch, alike))
             outs = tuple(step.out for step in alike[0])
             lit = self._lit(self.name(alike[0][0].source), alike[0][0].op.activation)
-            steps: list[FusedStep] = [lit, Wide(lit.out, outs, branches)]
+            steps: list[FusedStep] = [lit, Wide(lit.out, outs, branches, not self.parts.cpu and paddable(branches))]
             found |= {step.out: steps for group in alike for step in group}
             for step in (step for group in alike[1:] for step in group):  # added to the first already
                 out, part = self.reader[step.out]
@@ -226,12 +229,23 @@ class _Planner:
                 return self._chain(step)
             if isinstance(module := self._module(step), FactorizedReduce):
                 return self._halve(step, module)
+        if isinstance(step, Apply) and not self.parts.cpu and self._box(step):
+            return [Pool(step.out, self.name(step.source), self._module(step))]  # type: ignore[arg-type]  # it is one
         named = {source: self.name(source) for source in self.parts.sources(step)}
 
         def call(values: Values, mix: Mapping[str, Tensor]) -> Tensor:
             return self.parts.call(step, {old: values[new] for old, new in named.items()}, mix)
 
         return [Plain(step.out, tuple(dict.fromkeys(named.values())), call)]
+
+    def _box(self, step: Apply) -> bool:
+        """Whether it is metanas's own average pool over square windows about each pixel, without the padding."""
+        pool = self._module(step)
+        if step.op.kind not in self.parts.own or not isinstance(pool, nn.AvgPool2d):
+            return False
+        kernel = pool.kernel_size
+        odd = isinstance(kernel, int) and kernel % 2 == 1 and pool.padding == kernel // 2 and pool.stride == 1
+        return odd and not pool.count_include_pad and not pool.ceil_mode and pool.divisor_override is None
 
     def _chain(self, step: Apply) -> list[FusedStep]:
         source, op = self.name(step.source), step.op
@@ -249,7 +263,7 @@ class _Planner:
 
     def _on_blocks(self, step: Step) -> bool:
         """Whether it is a dilated convolution that runs on blocks, whose sum is taken before they are put together."""
-        if not isinstance(step, Apply) or step.op.kind != "separable" or not self.parts.blocked:
+        if not isinstance(step, Apply) or step.op.kind != "separable" or not self.parts.cpu:
             return False
         op, shape = step.op, self.parts.shapes[step.source]
         fits = op.dilation > 1 and op.stride == 1 and not any(side % op.dilation for side in shape[1:])
@@ -282,7 +296,7 @@ class _Planner:
             small, large = f"{out}|{size}", f"{out}|1|{size}"
             found += [Sum(small, _weighed_last(on_blocks)), Once(large, small, partial(unblocked, size=size))]
             whole.append((large, None))
-        return [*found, Sum(out, _weighed_last(whole))]
+        return [*found, Sum(out, _weighed_last(whole), not self.parts.cpu)]
 
     def _scaled(self, value: str) -> bool:
         """Whether a value comes multiplied by its mixing weight."""

@@ -32,6 +32,7 @@ from metanas.controllers import Darts, DrNas
 from metanas.modes import meta_network
 from metanas.network import OPS, EpisodeNorm, FusedNetwork, Network, Taken, episodic, fused, supernet
 from metanas.network.fused import difference
+from metanas.network.kernels import Box, WeightedSum
 from metanas.space import NEEDED, Choice, Content, Edge, Graph, Node, Space, chain, one_of, op
 
 DOUBLE = torch.float64
@@ -87,6 +88,40 @@ def test_with_and_without_blocks_of_pixels(device: str) -> None:
     torch.testing.assert_close(twin(images, mix=mix), network(images, mix=mix), rtol=1e-12, atol=1e-12)
 
 
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are planned as for a GPU, and run on the CPU."""
+    planned = FusedNetwork._plan
+    monkeypatch.setattr(FusedNetwork, "_plan", lambda self, mixed, device: planned(self, mixed, "cuda"))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_plan_for_a_gpu_computes_the_same(accelerator: None, name: str) -> None:
+    space, network, images = made(name)
+    assert max(difference(fused(network), images, mix=drawn(space, "half of the choices"))) < 1e-12
+
+
+def test_a_gpu_has_one_convolution_and_one_norm_for_all_that_reads_a_value(accelerator: None) -> None:
+    space, network, images = made("nasbench201")
+    twin, mix, cells, reductions = fused(network), drawn(space, "softmax"), 6, 2
+    twin(images, mix=mix)  # which makes what is made once
+    calls = counted(twin, images, mix)
+    assert calls["avg_pool2d"] == reductions, "those with a stride"
+    assert calls["convolution"] == 1 + 2 * 3 * cells + 3 * reductions, (
+        "stem; pool and convolutions of 3 values; residual"
+    )
+
+
+def test_sums_and_boxes_have_the_derivatives_that_autograd_finds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y, total = (torch.randn(2, 3, 5, 4, generator=generator, dtype=DOUBLE, requires_grad=True) for _ in range(3))
+    w, v = (torch.randn((), generator=generator, dtype=DOUBLE, requires_grad=True) for _ in range(2))
+    ones = torch.ones(3, 1, 3, 3, dtype=DOUBLE)
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(WeightedSum.apply, (total, x, w, y, v)) and check(WeightedSum.apply, (None, x, w, y, v))
+        assert check(lambda x: Box.apply(x, ones), (x,))
+
+
 ESTIMATORS: tuple[Estimator, ...] = (
     FirstOrder(),
     FiniteDifference(),
@@ -98,6 +133,11 @@ ESTIMATORS: tuple[Estimator, ...] = (
     ForwardMode(1),
     EvolutionStrategies(1, samples=4),
 )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:3], ids=lambda e: type(e).__name__)
+def test_hypergradients_by_the_plan_for_a_gpu(accelerator: None, estimator: Estimator) -> None:
+    test_hypergradients(estimator)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
