@@ -1,6 +1,6 @@
 """Zero-cost scores on NAS-Bench-201: do they order networks as training orders them?
 
-    METANAS_DATA=folder python benchmarks/zero_cost.py results.jsonl [--count 1000] [--seconds 600]
+    METANAS_DATA=folder python benchmarks/zero_cost.py results.jsonl [--count 1000] [--seconds 600] [--part 0/2]
 
 Random architectures of the space as it was trained (C 16, N 5), one batch of 64 images of CIFAR-10, fresh weights, one
 seed an architecture. Spearman's correlation with the test accuracy after 200 epochs (`nasbench201.csv.gz`, column
@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000, help="networks in all")
     parser.add_argument("--seconds", type=float, default=math.inf, help="no network begins later")
     parser.add_argument("--seed", type=int, default=0, help="of the architectures and the batch")
+    parser.add_argument("--part", default="0/1", help="K/N: of what is left every Nth, from the Kth on (0 to N - 1)")
     options = parser.parse_args()
     if "METANAS_DATA" not in os.environ:
         print("set METANAS_DATA to the folder with nasbench201.csv.gz and cifar10_train.npz", file=sys.stderr)
@@ -61,7 +62,8 @@ def measure(table: ArchitectureTable, folder: Path, options: argparse.Namespace)
     done = {row["arch"] for row in rows_of(options.results)}
     order = np.random.default_rng(options.seed).permutation(len(table))[: options.count]
     names = list(table.places)
-    left = [k for k in order.tolist() if names[k] not in done]
+    part, parts = map(int, options.part.split("/"))
+    left = [k for k in order.tolist() if names[k] not in done][part::parts]
     if not left:
         return
     space = load_space("nasbench201", channels=16, cells=5)

@@ -132,7 +132,7 @@ def test_another_problem_is_recorded_anew(replays: Any) -> None:
 def trained(graphs: Any, device: str = "cpu", steps: int = WARM + 4) -> tuple[list[float], Tensor, int]:
     problem, theta, outer = quadratic()
     theta = {"w": torch.nn.Parameter(theta["w"].detach().to(device, torch.float32))}
-    rate = torch.tensor(0.5, device=device)
+    rate = torch.tensor(0.5, dtype=torch.float32, device=device)
     optimizer = torch.optim.SGD(theta.values(), lr=rate if graphs else 0.5, momentum=0.5, fused=True)
     outer = {"to": outer["to"].to(device, torch.float32)}
     advance = train(problem, theta, lambda: outer, optimizer, clip=2.0, graphs=graphs)

@@ -1,0 +1,141 @@
+"""The published search on NAS-Bench-201: 50 epochs of 25,000 and 25,000 images of CIFAR-10, C 16, N 5, batches of 64.
+
+    METANAS_DATA=... python benchmarks/nasbench201_protocol.py drnas --seed 0 --results results.jsonl --state 0.pt
+
+Weights: SGD from 0.025 to 0.001 along half a cosine, Nesterov momentum 0.9, decay 5e-4, gradients clipped at 5; omega:
+Adam at 3e-4 with decays 0.5 and 0.999, weight decay 1e-3 (DARTS), first order, no warm-up; crop with padding 4 and
+flip. After each epoch the cell that would be derived is looked up in the table of trained networks (CIFAR-10, test, 200
+epochs) and written as a line of the results. A guard is a pure function of what epochs say: with --guards, one
+search says where each of them would have ended it. The state is kept after each epoch: what was cut off goes on.
+
+Dong, Yang: NAS-Bench-201, ICLR 2020, arXiv:2001.00326; published with it: DARTS (first order) 54.30, GDAS 93.61.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from cifar import _decode
+from machine import machine
+
+from metanas import load_space
+from metanas.bilevel import CudaGraphs, FirstOrder
+from metanas.controllers import Darts, DrNas, FairDarts, Gdas, GradientController
+from metanas.data import Crop, Data, Flip, Split
+from metanas.evaluation.tables import ArchitectureTable
+from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Probe, Schedule, SkipShare, Verdict
+from metanas.modes import meta_network
+from metanas.network import fused, supernet
+
+CONTROLLERS: dict[str, GradientController] = {
+    "darts": Darts(lr=3e-4),
+    "drnas": DrNas(lr=3e-4),
+    "gdas": Gdas(lr=3e-4),
+    "fair_darts": FairDarts(lr=3e-4),
+}
+GUARDS: dict[str, Guard] = {"eigenvalue": EigenvalueGrowth(), "skip share 0.5": SkipShare(most=0.5)}
+
+
+@dataclass(frozen=True)
+class Silent(Guard):
+    """Has the eigenvalue measured and never speaks."""
+
+    @property
+    def probe(self) -> Probe | None:
+        return Probe(examples=256, steps=8)
+
+    def __call__(self, past: Sequence[Health]) -> Verdict | None:
+        return None
+
+
+def cifar10(folder: Path, per_split: int, device: torch.device) -> Data:
+    """The training images in two halves, as shuffled in the file; normalised by the first."""
+    with np.load(folder / "cifar10_train.npz", allow_pickle=False) as file:
+        jpeg, offset, label = file["jpeg"], file["offset"], file["label"].astype(np.int64)
+    count = 2 * per_split
+    images = np.stack([_decode(jpeg[offset[i] : offset[i + 1]].tobytes()) for i in range(count)])
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = (f(pixels[:per_split], (0, 2, 3)) for f in (torch.mean, torch.std))
+    pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+    labels = torch.from_numpy(label[:count])
+    first, second = (Split(pixels[rows], labels[rows]) for rows in (slice(0, per_split), slice(per_split, count)))
+    names = tuple(map(str, range(10)))
+    moments = tuple(mean.tolist()), tuple(std.tolist())
+    return Data("cifar10", first, second, second, names, (Crop(4), Flip()), "", *moments, (0.0, 1.0)).to(device)
+
+
+def searched(options: argparse.Namespace, data: Data) -> GradientSearch:
+    space = load_space("nasbench201", channels=16, cells=options.cells)
+    network = fused(supernet(space, data.shape, data.outputs, seed=options.seed).to(data.device))
+    controller = CONTROLLERS[options.controller]
+    schedule = Schedule(epochs=options.epochs, lr=0.025, lr_end=0.001, weight_decay=5e-4, nesterov=True, clip=5.0)
+    records = data.device.type == "cuda" and not controller.single_path
+    return GradientSearch(
+        space,
+        network,
+        meta_network(network, single_path=controller.single_path),
+        FirstOrder(),
+        controller,
+        data,
+        schedule,
+        seed=options.seed,
+        guards=(Silent(),) if options.guards else (),
+        graphs=CudaGraphs(data.device, print) if records else None,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("controller", choices=CONTROLLERS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--images", type=int, default=25_000, help="of each half")
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines, one an epoch")
+    parser.add_argument("--state", type=Path, required=True, help="where the search stands; goes on from it")
+    parser.add_argument("--guards", action="store_true", help="measure the eigenvalue after each epoch")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="no epoch begins later")
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    folder = Path(os.environ["METANAS_DATA"])
+    table = ArchitectureTable.read(folder / "nasbench201.csv.gz", key="arch", test=("cifar10_test",))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = cifar10(folder, options.images, device)
+    search = searched(options, data)
+    before, past = 0.0, []
+    if options.state.is_file():
+        kept = torch.load(options.state, map_location=device, weights_only=True)
+        search.restore(kept["search"])
+        before, past = kept["seconds"], [Health(**row) for row in kept["past"]]
+    print(machine(), f"ready after {time.perf_counter() - begun:.0f} s", flush=True)
+    started = time.perf_counter()
+    for step in search.steps():
+        report = step.report
+        if report is None:
+            continue
+        seconds = before + time.perf_counter() - started
+        past.append(Health(report.epoch, report.entropy, report.skip_share, report.eigenvalue))
+        assert report.architecture is not None  # these controllers have a preview
+        accuracy = float(table.columns["cifar10_test"][table.places[str(report.architecture)]])
+        row = {"controller": options.controller, "seed": options.seed, "seconds": round(seconds, 1), "test": accuracy}
+        row |= {"gap": report.gap, "loss": report.outer_loss, **past[-1].__dict__}
+        row |= {name: verdict.epoch for name, guard in GUARDS.items() if (verdict := guard(past)) is not None}
+        with options.results.open("a", encoding="ascii") as file:
+            file.write(json.dumps(row | {"arch": str(report.architecture)}) + "\n")
+        print(json.dumps(row), flush=True)
+        rows = [health.__dict__ for health in past]
+        torch.save({"search": search.state(), "seconds": seconds, "past": rows}, options.state)
+        if time.perf_counter() - begun > options.seconds:
+            break
+
+
+if __name__ == "__main__":
+    main()
