@@ -10,7 +10,7 @@ from torch.func import functional_call, grad
 from metanas import load_space
 from metanas.network import fused, supernet
 from metanas.network.fused import difference
-from metanas.network.grouped import Segment
+from metanas.network.segments import Segment
 from metanas.network.memory import kept_bytes
 from metanas.space import Space, chain, op
 
