@@ -28,8 +28,8 @@ from metanas.run import RunFolder, dump_json, parse_json
 from metanas.space import Architecture, Space, space_from_json, space_to_json
 
 SCHEMA = 1
-FREE = ("device", "threads", "checkpoint_seconds", "logs")
-"""What of a recipe may change on the way: where, how often, for whom. The first two may cost bit-exactness."""
+FREE = ("device", "threads", "workers", "checkpoint_seconds", "logs")
+"""What of a recipe may change on the way: where, how often, for whom. The first three may cost bit-exactness."""
 HANDED_FACTS = ("fingerprint", "classes", "shape", "sizes", "augment", "task")
 KEYS = ("recipe", "data", "handed", "versions")
 

@@ -19,7 +19,8 @@ from metanas.api.few_shot_session import FewShotSession
 from metanas.api.learner import Learner
 from metanas.api.learner_files import load_learner, save_learner
 from metanas.api.recorder import Recorder
-from metanas.api.work import View, begin, go_on, threads
+from metanas.api.threads import threads
+from metanas.api.work import View, begin, go_on
 from metanas.data import ClassData
 from metanas.errors import ExportError, RecipeError, RunError, nearest
 from metanas.exporters import FORMATS, RUN_FORMATS, Written, chosen, read_learned, write_learned

@@ -27,9 +27,10 @@ from metanas.api.parts import Handed, Loss, Metric, Parts
 from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing
+from metanas.api.threads import threads
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
-from metanas.api.work import SearchJob, View, begin, go_on, prepare, threads
+from metanas.api.work import SearchJob, View, begin, go_on, prepare
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import ExportError, RunError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
@@ -65,6 +66,8 @@ from metanas.space import Architecture, Space
 
 COMPARED = 4
 """Examples on which the executors are compared."""
+BUILDING = threading.Lock()
+"""Held while a network draws its weights: torch's modules know one generator, which is that of all threads."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Metric = Callable[[Tensor, Tensor], Tensor | float]
@@ -476,7 +479,8 @@ class Parts:
         section, usual = self.recipe.search, self.recipe.evaluation.lr
         shared = weights if section.refine_from == "supernet" else None
         lr = section.refine_lr or (usual if shared is None else usual / 2)  # more would undo what was learned
-        return Refinement(self.within, start, self.brief(shared, lr=lr), rounds, seed=self.number("refinement"))
+        seed, workers = self.number("refinement"), self.recipe.workers
+        return Refinement(self.within, start, self.brief(shared, lr=lr), rounds, seed=seed, workers=workers)
 
     def brief(self, weights: Mapping[str, Tensor] | None = None, *, lr: float | None = None) -> Brief:
         """The objective of short trainings, as of `briefly`."""
@@ -492,7 +496,8 @@ class Parts:
 
         def build(architecture: Any) -> nn.Module:
             phase: Phase = "scratch" if weights is None else "search"  # the supernet's weights know batch statistics
-            network = self._derived(architecture, self.space, phase=phase, seed=self.number("weights", "objective"))
+            with BUILDING:
+                network = self._derived(architecture, self.space, phase=phase, seed=self.number("weights", "objective"))
             if weights is not None:
                 own = self.handed.module
                 inherit(network, weights if own is None else shared_weights(own, architecture, weights))

@@ -13,15 +13,18 @@ A checkpoint names its phase and holds what the phase needs; everything else is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
+import torch
 
 from metanas import __version__
 from metanas.api.documents import SCHEMA
 from metanas.api.memory import free_bytes, named, need_of
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
+from metanas.api.threads import threads
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Hyperband, Refinement, ValueSearch
@@ -163,9 +166,10 @@ class Session:
             }
 
         self.recorder.say(f"refining {refinement.start}: {refinement.budget} short trainings of it and its neighbours")
-        for evaluation in refinement.steps():
-            self.recorder.value(evaluation)
-            self.recorder.pause_point(self.steps + evaluation.step, tree)
+        with threads(max(torch.get_num_threads() // refinement.workers, 1)), closing(refinement.steps()) as steps:
+            for evaluation in steps:
+                self.recorder.value(evaluation)
+                self.recorder.pause_point(self.steps + evaluation.step, tree)
 
     def _by_gradient(self, search: GradientSearch) -> None:
         for step in search.steps():

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
-import torch
-
 from metanas.api.documents import Placed, document_of, identity_of, refuse_difference, source_of, surroundings, versions
 from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.own_module import made_by
@@ -69,17 +67,6 @@ def prepare(
     parts = Parts(recipe, built, last, found, handed, ranks=ranks)
     parts.check()
     return parts
-
-
-@contextlib.contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """torch's CPU threads inside the block; None leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Job(Protocol[Outcome]):

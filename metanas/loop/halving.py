@@ -56,6 +56,11 @@ class Halving:
             return None
         return self.candidates[len(self.values)], self.rounds[self.round].epochs
 
+    def due(self) -> list[tuple[Architecture, int]]:
+        """The trainings that are left of this round, the one that is `next` first."""
+        epochs = self.rounds[self.round].epochs if self.round < len(self.rounds) else 0
+        return [(architecture, epochs) for architecture in self.candidates[len(self.values) :]]
+
     def add(self, value: float) -> None:
         """The value of that training; one that is not finite is the worst."""
         self.values.append(value)

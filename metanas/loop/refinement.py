@@ -14,7 +14,8 @@ arXiv:2005.02960. Successive halving: Jamieson, Talwalkar, AISTATS 2016, arXiv:1
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from metanas.loop.failures import measured
 from metanas.loop.halving import Brief, Halving, Round
+from metanas.loop.side_by_side import in_order
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
 
@@ -35,13 +37,23 @@ class Refinement:
         brief: the objective.
         rounds: with ever fewer candidates.
         seed: decides which neighbours compete, where there are more than the first round takes.
+        workers: how many trainings of a round run at the same time, in threads (`side_by_side`).
 
     Raises:
         SpaceError: no round, or a round that takes more candidates than the one before.
     """
 
-    def __init__(self, space: Space, start: Architecture, brief: Brief, rounds: Sequence[Round], *, seed: int) -> None:
-        self.space, self.start, self.brief = space, start, brief
+    def __init__(
+        self,
+        space: Space,
+        start: Architecture,
+        brief: Brief,
+        rounds: Sequence[Round],
+        *,
+        seed: int,
+        workers: int = 1,
+    ) -> None:
+        self.space, self.start, self.brief, self.workers = space, start, brief, workers
         self.halving = Halving(rounds, [start])
         self.halving.candidates += self._neighbours(seed)
         self.entrants = len(self.halving.candidates)
@@ -59,18 +71,21 @@ class Refinement:
         """How many trainings there are in all."""
         return sum(min(r.candidates, self.entrants) for r in self.halving.rounds)
 
-    def steps(self) -> Iterator[Evaluation]:
+    def steps(self) -> Generator[Evaluation, None, None]:
         """The trainings that are left, in order; values of different rounds do not compare."""
-        while (due := self.halving.next()) is not None:
-            architecture, epochs = due
-            values, reason = measured(self.brief, architecture, epochs)
-            value = values[0] if values else math.nan
-            self.halving.add(value)
-            self.step += 1
-            best, height = self.halving.ranked()[0]
-            good = math.isfinite(height)
-            found, best_value = (best, height) if good else (None, None)
-            yield Evaluation(self.step, self.budget, architecture, value, found, best_value, reason)
+        while self.halving.next() is not None:
+            due = self.halving.due()
+            measures = in_order(lambda row: measured(self.brief, *row), due, self.workers)
+            with closing(measures):
+                for (architecture, _), (values, reason) in zip(due, measures, strict=True):
+                    yield self._told(architecture, values[0] if values else math.nan, reason)
+
+    def _told(self, architecture: Architecture, value: float, reason: str | None) -> Evaluation:
+        self.halving.add(value)
+        self.step += 1
+        best, height = self.halving.ranked()[0]
+        found, best_value = (best, height) if math.isfinite(height) else (None, None)
+        return Evaluation(self.step, self.budget, architecture, value, found, best_value, reason)
 
     def derive(self) -> Architecture:
         """The best architecture so far: of the last round, once all is done."""

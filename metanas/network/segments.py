@@ -1,4 +1,4 @@
-"""Steps of a cell as one, whose values are forgotten after the forward pass and computed once more in the backward pass.
+"""Steps of a cell as one, whose values are forgotten after the forward pass and computed again in the backward pass.
 
 The recomputation comes after a `functional_call` has given the modules their own parameters back: those that it had
 lent them are put back meanwhile.

@@ -4,7 +4,7 @@
     [data]        source, sizes of the splits, augmentation
     [search]      controller and its options, estimator, how the supernet is trained
     [evaluation]  how the derived network and random ones beside it are trained from scratch
-    seed, device, threads, precision, checkpoint_seconds, logs
+    seed, device, threads, workers, precision, checkpoint_seconds, logs
 
 It is read from TOML (`reading`), overridden by dotted paths (`search.epochs`), printed as TOML, and kept as JSON in
 the run. What is left out has the value that stands here.
@@ -221,7 +221,8 @@ class EvaluationRecipe(Section):
 
 
 class Recipe(Section):
-    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `checkpoint_seconds`: time between two.
+    """Everything a run needs. `threads`: of the CPU; None: as torch finds it. `workers`: short trainings of a
+    refinement at the same time, which share the threads. `checkpoint_seconds`: time between two.
     `logs`: tools in whose own formats the run is logged as well, beside events.jsonl.
 
     `precision`: of the forward passes that are trained, in the search and from scratch (`metanas.network.computed_in`);
@@ -238,6 +239,7 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Whole | None = None
+    workers: Whole = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_seconds: Part = 15.0
     logs: tuple[Literal["tensorboard", "optuna"], ...] = ()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import metanas
 from metanas.errors import InterruptedSearchError, RecipeError
-from metanas.run import ask
+from metanas.run import ask, read_events
 
 Quick = Callable[..., Any]
 
@@ -54,6 +54,20 @@ def test_threads_hold_in_search_and_resume_and_are_put_back(
     seen.clear()
     metanas.resume("cut", data=images, loss=loss)
     assert (seen, torch.get_num_threads()) == (used, threads)
+
+
+def test_workers_share_the_threads_and_change_no_number(quick: Quick, threads: int) -> None:
+    found = []
+    for workers in (1, 2):
+        rounds = [{"candidates": 2, "epochs": 1}, {"candidates": 1, "epochs": 2}]
+        seen, loss = counting()
+        result = quick(
+            loss=loss, run=f"{workers}", settings={"threads": 2, "workers": workers, "search.refine": rounds}
+        )
+        assert seen == ({2} if workers == 1 else {1, 2})
+        values = [row for row in read_events(result.run / "events.jsonl").events if row["kind"] == "value"]
+        found.append([(row["step"], row["architecture"], row["value"]) for row in values])
+    assert len(found[0]) == 3 and found[0] == found[1]
 
 
 def test_threads_are_put_back_after_an_error(quick: Quick, threads: int) -> None:

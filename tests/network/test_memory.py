@@ -10,8 +10,8 @@ from torch.func import functional_call, grad
 from metanas import load_space
 from metanas.network import fused, supernet
 from metanas.network.fused import difference
-from metanas.network.segments import Segment
 from metanas.network.memory import kept_bytes
+from metanas.network.segments import Segment
 from metanas.space import Space, chain, op
 
 SPACES = {"nasbench201": {"channels": 4, "cells": 2}, "darts": {"channels": 4, "layers": 4}}
