@@ -5,7 +5,8 @@
 Protocol: 2x2 means, crop with padding 2 and flip, batch 64, 10,000 inner and 10,000 outer images, supernet of C 8, N 1.
 Per seed a search by the recipe below, and a random search of the same wall time: random architectures, each trained
 from scratch for 3 epochs on the inner split, the one with the least loss on the outer split kept. Two processes of
-one thread each work side by side, so each has one of two cores. Settings are chosen on the column `cifar10_valid` and
+one thread each work side by side, so each has one of two cores; with --workers 2 one at a time has both, for two
+trainings of its refinement at once. Settings are chosen on the column `cifar10_valid` and
 on seeds below 1000; the seeds of a report are used once.
 """
 
@@ -51,7 +52,8 @@ def prepared(seed: int) -> Any:
     from metanas.recipe import override, read
     from metanas.recipe.spaces import load_space
 
-    torch.set_num_threads(1)
+    workers = int(os.environ["METANAS_WORKERS"])
+    torch.set_num_threads(workers)
     raw = cifar16(os.environ["METANAS_DATA"], cache=os.environ["METANAS_CACHE"])
     data = load_data(
         (raw["x_train"], raw["y_train"]),
@@ -62,13 +64,16 @@ def prepared(seed: int) -> Any:
         augment=(Crop(2), Flip()),
         name="cifar16",
     )
-    recipe = read(override(tomllib.loads(RECIPE), {"seed": seed, "data.source": None, "threads": 1}))
+    settings = {"seed": seed, "data.source": None, "threads": workers, "workers": workers}
+    recipe = read(override(tomllib.loads(RECIPE), settings | {"search.executor": os.environ["METANAS_EXECUTOR"]}))
     space = load_space("nasbench201", channels=8, cells=1)
     return Parts(recipe, space, space, data)
 
 
 def by_search(seed: int) -> dict[str, Any]:
     """The recipe's search: architecture and seconds."""
+    from metanas.api.threads import threads
+
     parts = prepared(seed)
     started = time.perf_counter()
     search = parts.search()
@@ -77,8 +82,9 @@ def by_search(seed: int) -> dict[str, Any]:
     start = search.derive()
     supernet_seconds = time.perf_counter() - started
     refinement = parts.refinement(start, {name: p.detach() for name, p in search.theta.items()})
-    for _ in refinement.steps():
-        pass
+    with threads(1):
+        for _ in refinement.steps():
+            pass
     return {
         "key": str(refinement.derive()),
         "start": str(start),
@@ -115,15 +121,20 @@ def main() -> None:
     parser.add_argument("--column", default="cifar10_valid")
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
     parser.add_argument("--no-random", action="store_true")
+    parser.add_argument(
+        "--workers", type=int, choices=(1, 2), default=1, help="of one search; the other core is another's"
+    )
+    parser.add_argument("--executor", choices=("fused", "plain"), default="fused")
     options = parser.parse_args()
-    os.environ["METANAS_CACHE"] = options.cache
+    os.environ |= {"METANAS_CACHE": options.cache, "METANAS_WORKERS": str(options.workers)}
+    os.environ["METANAS_EXECUTOR"] = options.executor
     from machine import machine
 
-    print(f"{machine()} (1 thread a process, 2 processes)")
+    print(f"{machine()} ({options.workers} threads a search, {3 - options.workers} searches at once)")
     accuracy = table(options.column)
     found: dict[str, list[float]] = {"search": [], "random": []}
     seconds = []
-    with ProcessPoolExecutor(2, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(3 - options.workers, max_tasks_per_child=1) as pool:
         prepared(options.seeds[0])  # writes the cache
         searches = {seed: pool.submit(by_search, seed) for seed in options.seeds}
         chances: dict[int, Any] = {}
