@@ -25,7 +25,7 @@ from metanas.errors import RecipeError, RunError
 from metanas.evaluation.tables import ArchitectureTable
 from metanas.loop import Objective, ValueSearch
 from metanas.recipe import ValueRecipe, override, read_toml, read_values
-from metanas.recipe.recipe import USUAL_SPACE
+from metanas.recipe.section import USUAL_SPACE
 from metanas.recipe.spaces import load_space
 from metanas.recipe.value_tables import VALUE_CONTROLLERS, made_from, name_in
 from metanas.recipe.values import TableRecipe

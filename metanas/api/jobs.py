@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from metanas.api.identity import Placed, refuse_difference, surroundings, versions
 from metanas.api.mirrors import check_mirrors, mirrored
@@ -19,9 +19,11 @@ from metanas.api.ranks import Ranks, refuse_more, scratch_folder
 from metanas.api.recorder import Recorder
 from metanas.api.signals import graceful
 from metanas.errors import InterruptedSearchError, RunError
-from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe, ValueRecipe
 from metanas.run import EventWriter, Lock, RunFolder
 from metanas.run.checkpoints import Checkpoint, load
+
+if TYPE_CHECKING:
+    from metanas.recipe import FewShotRecipe, Recipe, TuneRecipe, ValueRecipe
 
 View = Callable[[Path], AbstractContextManager[Any]]
 """From a run folder to a context in which the run is shown."""
