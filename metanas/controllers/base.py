@@ -4,7 +4,7 @@ A relaxation is a function from omega and drawn noise to mixing weights. It runs
 the outer variable of the bilevel problem is the mixing weights, and their hypergradient is pulled back to omega. That
 is exact, and it is needed: a Dirichlet sample cannot be drawn under the transforms of `torch.func`.
 
-What all controllers share, and those by values, are in `contract`.
+What all controllers share, and those by values, are in `contract`, which needs no torch; they are given here as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from metanas.controllers.contract import Controller
+from metanas.controllers.contract import Controller as Controller
+from metanas.controllers.contract import ParetoController as ParetoController
+from metanas.controllers.contract import ValueController as ValueController
 from metanas.errors import SpaceError
 from metanas.space import Architecture, Space
 

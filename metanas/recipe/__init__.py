@@ -6,9 +6,9 @@ from metanas.lazy import lazily
 
 if TYPE_CHECKING:
     from metanas.recipe.few_shot import FewShotRecipe as FewShotRecipe
-    from metanas.recipe.parsing import override as override
-    from metanas.recipe.parsing import parse_setting as parse_setting
-    from metanas.recipe.parsing import read_toml as read_toml
+    from metanas.recipe.plain import override as override
+    from metanas.recipe.plain import parse_setting as parse_setting
+    from metanas.recipe.plain import read_toml as read_toml
     from metanas.recipe.reading import read as read
     from metanas.recipe.reading import read_few_shot as read_few_shot
     from metanas.recipe.reading import read_tuning as read_tuning
@@ -30,11 +30,11 @@ _HOMES = {
     "SpaceRecipe": "metanas.recipe.section",
     "TuneRecipe": "metanas.recipe.tuning",
     "ValueRecipe": "metanas.recipe.values",
-    "override": "metanas.recipe.parsing",
-    "parse_setting": "metanas.recipe.parsing",
+    "override": "metanas.recipe.plain",
+    "parse_setting": "metanas.recipe.plain",
     "read": "metanas.recipe.reading",
     "read_few_shot": "metanas.recipe.reading",
-    "read_toml": "metanas.recipe.parsing",
+    "read_toml": "metanas.recipe.plain",
     "read_tuning": "metanas.recipe.reading",
     "read_values": "metanas.recipe.values",
 }

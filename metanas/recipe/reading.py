@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from metanas.errors import RecipeError
 from metanas.recipe.few_shot import FewShotRecipe, few_shot_contradictions
-from metanas.recipe.parsing import as_tuples, override, problems_of, validated
+from metanas.recipe.parsing import as_tuples, problems_of, validated
+from metanas.recipe.plain import override
 from metanas.recipe.recipe import Recipe
 from metanas.recipe.tuning import RangeRecipe, TuneRecipe, flattened
 
