@@ -2,8 +2,8 @@
 
     METANAS_DATA=folder python benchmarks/table_start.py [--rounds 7] [--beside CHECKOUT]
 
-    way        first evaluation    end       processor    peak memory
-    command    0.61 s              0.72 s    0.66 s       74 MB
+    way        first evaluation    quickest    end       processor    peak memory
+    command    0.61 s              0.57 s      0.72 s    0.66 s       74 MB
 
 From the start of the process, which writes a run folder as any search does, to the first event of a value in its log,
 and to the end of 100 evaluations; processor seconds say what other jobs on the machine had no part in. The peak is what
@@ -79,13 +79,12 @@ def main() -> int:
 
     print(machine())
     width = max(map(len, rows))
-    print(f"{'way':<{width}}    first evaluation    end       processor    peak memory")
+    print(f"{'way':<{width}}    first evaluation    quickest    end       processor    peak memory")
     for name, found in rows.items():
         first, end, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
         late = "" if first < GOAL_SECONDS and peak < GOAL_MEGABYTES else "   over the goal"
-        print(
-            f"{name:<{width}}    {first:.2f} s              {end:.2f} s    {processor:.2f} s       {peak:.0f} MB{late}"
-        )
+        times = f"{first:.2f} s              {min(row[0] for row in found):.2f} s      {end:.2f} s    {processor:.2f} s"
+        print(f"{name:<{width}}    {times}       {peak:.0f} MB{late}")
     return 0
 
 
