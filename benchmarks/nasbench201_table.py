@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from machine import machine
 
-from metanas.evaluation.cost import Cost, cost
+from metanas.evaluation.costs import Cost, cost
 from metanas.network import derived
 from metanas.space import Architecture, Space, canonical
 

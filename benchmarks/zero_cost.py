@@ -27,8 +27,8 @@ from machine import machine
 from torch import Tensor
 
 from metanas import load_space
+from metanas.evaluation.proxies import SCORES, zero_cost
 from metanas.evaluation.tables import ArchitectureTable
-from metanas.evaluation.zero_cost import SCORES, zero_cost
 from metanas.network import derived
 from metanas.run import finite
 

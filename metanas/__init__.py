@@ -6,10 +6,10 @@
 Names are loaded when they are first used, so `import metanas` does not import torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from metanas.errors import MetanasError as MetanasError
+from metanas.lazy import lazily
 
 if TYPE_CHECKING:
     from metanas.api import build as build
@@ -64,12 +64,5 @@ _HOMES = {
 
 __all__ = ["MetanasError", "__version__", *_HOMES]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'metanas' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if not TYPE_CHECKING:  # else mypy would take any name
+    __getattr__, __dir__ = lazily(__name__, _HOMES)

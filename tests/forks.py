@@ -123,12 +123,17 @@ class Commands:
 def serve() -> None:
     import torch
 
+    import metanas.api
     import metanas.cli.app
+    import metanas.recipe
     from metanas.api.parts import Handed
     from metanas.api.work import prepare
     from metanas.recipe import Recipe
 
     torch.set_num_threads(1)  # a pool of threads would not live on in a child
+    for package in (metanas.api, metanas.recipe):
+        for name in package.__all__:
+            getattr(package, name)  # names are loaded when they are used: once, here
     prepare(Recipe(), None, None, Handed())  # loads what is loaded when it is first used
     for line in sys.stdin:
         request = json.loads(line)

@@ -26,7 +26,7 @@ FLOORS = (
     {"loop", "modes", "evaluation", "exporters", "samplers", "ui"},
     {"network", "controllers"},
     {"space", "bilevel", "data", "run"},
-    {"errors"},
+    {"errors", "lazy"},
 )
 HEIGHT = {room: -k for k, floor in enumerate(FLOORS) for room in floor}
 ROOT = {"metanas", "metanas.__main__"}  # the package itself: lazy names above everything, __version__ for everybody
@@ -35,6 +35,7 @@ STDLIB = set(sys.stdlib_module_names)
 CORE = ("space", "network", "bilevel", "controllers", "loop")
 OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "errors": set(),
+    "lazy": set(),
     "run": set(),
     "ui": {"rich", "textual"},
     "space": {"numpy", "networkx"},
@@ -51,7 +52,7 @@ OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "api": {"torch", "numpy", "optuna", "scipy"},
     "cli": {"typer", "rich"},
 }
-EXCEPT = {"metanas.run.checkpoints": {"torch", "safetensors"}}  # the part of run that knows torch
+EXCEPT = {"metanas.run.tensors": {"torch", "safetensors"}, "metanas.run.checkpoints": {"torch"}}  # which names a type
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ def imports_of(name: str, tree: ast.Module) -> Iterator[Import]:
                 whole = f"{base}.{alias.name}"
                 yield Import(name, whole if whole in FILES else base, node.lineno)
 
+
+SLOW = {"torch", "safetensors", "scipy", "sklearn", "optuna", "networkx", "pandas"}
+LAZY = {  # package -> each name that it loads when it is used, and the module that holds it
+    name: ast.literal_eval(node.value)
+    for name, tree in TREES.items()
+    for node in tree.body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES"
+}
 
 IMPORTS = [found for name, tree in TREES.items() for found in imports_of(name, tree)]
 INSIDE = [found for found in IMPORTS if found.target.split(".")[0] == "metanas"]
@@ -167,7 +176,7 @@ def test_what_a_room_imports_from_outside(room: str) -> None:
 
 
 def test_the_ui_knows_the_run_folder_and_nothing_else() -> None:
-    assert {room_of(i.target) for i in INSIDE if room_of(i.source) == "ui"} <= {"ui", "run", "space", "errors"}
+    assert {room_of(i.target) for i in INSIDE if room_of(i.source) == "ui"} <= {"ui", "run", "space", "errors", "lazy"}
 
 
 def test_bilevel_knows_no_graph() -> None:
@@ -178,9 +187,62 @@ def test_network_knows_no_controller_and_no_data() -> None:
     assert {room_of(i.target) for i in INSIDE if room_of(i.source) == "network"} <= {"network", "space", "errors"}
 
 
-def test_only_run_checkpoints_in_run_knows_torch() -> None:
-    others = [i for i in INSIDE if room_of(i.source) == "run" and i.target == "metanas.run.checkpoints"]
-    assert [str(i) for i in others if i.source != "metanas.run.checkpoints"] == []
+def test_only_run_tensors_in_run_knows_torch() -> None:
+    others = {"metanas.run.tensors", "metanas.run.checkpoints"}
+    known = [i for i in INSIDE if room_of(i.source) == "run" and i.target in others]
+    assert {i.source for i in known if i.target == "metanas.run.tensors"} == {"metanas.run.checkpoints"}
+    assert [str(i) for i in known if i.target == "metanas.run.checkpoints"] == []
+    assert not loaded_by("metanas.run.checkpoints") & SLOW
+
+
+def at_module_level(nodes: Iterable[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run when a module is imported."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            yield from at_module_level([*node.body, *node.orelse])
+        elif isinstance(node, ast.ClassDef | ast.Try | ast.With):
+            yield from at_module_level(node.body)
+
+
+def loaded_by(module: str) -> set[str]:
+    """Every module of metanas, and every package of others, that comes with a module; lazy names are followed home."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name not in FILES:
+            continue
+        waiting += [parent for parent in (name.rpartition(".")[0],) if parent]
+        for node in at_module_level(TREES[name].body):
+            if isinstance(node, ast.Import):
+                waiting += [a.name if a.name in FILES else a.name.split(".")[0] for a in node.names]
+                continue
+            base = str(node.module)
+            waiting.append(base if base in FILES else base.split(".")[0])
+            for alias in node.names:
+                whole, home = f"{base}.{alias.name}", LAZY.get(base, {}).get(alias.name)
+                waiting += [whole] if whole in FILES else [home] if home else []
+    return found
+
+
+@pytest.mark.parametrize("module", ["api.by_value", "cli.app", "evaluation.tables", "ui.pick"])
+def test_a_search_over_a_table_loads_nothing_slow(module: str) -> None:
+    assert not loaded_by(f"metanas.{module}") & SLOW
+    assert "torch" in loaded_by("metanas.api.functions"), "the test sees what is loaded"
+
+
+def test_names_that_are_lazy_are_those_that_mypy_reads() -> None:
+    assert len(LAZY) >= 7
+    for name, homes in LAZY.items():
+        (block,) = (n for n in TREES[name].body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+        told = {a.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+        assert told == homes
+        assert not {f"{name}.{given}" for given in homes} & set(FILES), "a submodule would take the place of the name"
 
 
 def test_shipped_spaces_import_the_space_room_only() -> None:

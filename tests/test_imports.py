@@ -1,7 +1,11 @@
-"""What answers at once never imports torch: `import metanas`, `metanas --help`, `runs`, `show`, `spaces`."""
+"""What answers at once never imports torch: `import metanas`, `metanas --help`, `runs`, `show`, `spaces`, and a search
+over a table, which stays small as well.
+"""
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +66,55 @@ def test_the_package_and_what_needs_no_torch(tmp_path: Path) -> None:
         f"print('SLOW:', *[name for name in {SLOW!r} if name in sys.modules])"
     )
     assert run(code, tmp_path) == "SLOW:"
+
+
+MEGABYTES = 200
+MEASURE = """
+import resource, sys
+from pathlib import Path
+status = Path("/proc/self/status")  # on Linux getrusage counts what the process held before it became this one
+if status.exists():
+    peak = int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(peak, *[name for name in {slow!r} if name in sys.modules])
+"""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of all 15,625 cells of NAS-Bench-201, with a dozen columns of numbers."""
+    cell = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+    labels = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    rows = [",".join(["arch", "valid", "test", *(f"more_{k}" for k in range(10))])]
+    for k, taken in enumerate(itertools.product(labels, repeat=6)):
+        rows.append(",".join([cell.format(*taken), *(f"{(k * 7919 + 31 * n) % 10007 / 100:.4f}" for n in range(12))]))
+    path = tmp_path_factory.mktemp("table") / "nasbench201.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(rows).encode()))
+    return path
+
+
+def assert_light(code: str, folder: Path) -> None:
+    peak, *slow = run(code + MEASURE.format(slow=(*SLOW, "optuna", "networkx")), folder).split()
+    assert slow == [] and 20 < float(peak) < MEGABYTES
+
+
+def test_a_search_over_a_table_by_command(table: Path, tmp_path: Path) -> None:
+    words = ["table", str(table), "--choose=valid", "--report=test", "--budget=50", "--run=first"]
+    assert_light(CHECK.format(arguments=words, slow=SLOW), tmp_path)
+    assert (tmp_path / "runs" / "first" / "result.json").exists()
+
+
+def test_a_search_over_a_table_from_python(table: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, metanas\n"
+        "from metanas.ui import view_for\n"
+        f"result = metanas.search_by_value('nasbench201', {str(table)!r}, choose='valid', report='test', budget=30,\n"
+        "    controller='predictor', settings={'checkpoint_seconds': 0.0}, run='first', view=view_for)\n"
+        "assert result.evaluations == 30 and result.value > 50\n"
+    )
+    assert_light(code, tmp_path)
+    assert len(list((tmp_path / "runs" / "first" / "checkpoints").glob("*.safetensors"))) == 2
 
 
 def test_the_check_can_see_torch(tmp_path: Path) -> None:

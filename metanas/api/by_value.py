@@ -12,28 +12,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from metanas import __version__
-from metanas.api.documents import SCHEMA, space_identity, told_differences, versions
-from metanas.api.parts import describe
+from metanas.api.identity import SCHEMA, describe, space_identity, told_differences, versions
+from metanas.api.jobs import View, begin, go_on
 from metanas.api.recorder import Recorder
-from metanas.api.work import View, begin, go_on
 from metanas.controllers import Controller, ValueController
 from metanas.errors import RecipeError, RunError
 from metanas.evaluation.tables import ArchitectureTable
 from metanas.loop import Objective, ValueSearch
-from metanas.network import space_of
 from metanas.recipe import ValueRecipe, override, read_toml, read_values
-from metanas.recipe.recipe import USUAL_SPACE
+from metanas.recipe.section import USUAL_SPACE
 from metanas.recipe.spaces import load_space
-from metanas.recipe.tables import controller_name, make_controller
+from metanas.recipe.value_tables import VALUE_CONTROLLERS, made_from, name_in
 from metanas.recipe.values import TableRecipe
 from metanas.run import RunFolder, dump_json, finite, parse_json
 from metanas.space import Architecture, Space, space_from_json, space_to_json
+
+if TYPE_CHECKING:
+    from torch import nn
 
 KIND = "values"
 BY_ONE_VALUE = "take random, evolution, local_search, predictor or optuna"
@@ -229,13 +229,13 @@ def search_by_value(
     """
     base = read_values(read_toml(Path(recipe))) if isinstance(recipe, str | Path) else recipe or ValueRecipe()
     start = base.to_json()
-    if isinstance(space, nn.Module):
-        space = space_of(space)
+    if not isinstance(space, str | Path | Space | None):
+        space = _space_of(space)
     if isinstance(space, Space):
         start["space"] = {"name": None}
     elif space is not None and str(space) != base.space.name:
         start["space"] = {"name": str(space)}
-    named = controller_name(controller) if isinstance(controller, Controller) else None
+    named = name_in(VALUE_CONTROLLERS, controller) if isinstance(controller, Controller) else None
     own = controller if isinstance(controller, Controller) and named is None else None
     given: dict[str, Any] = {
         "table.source": str(objective) if isinstance(objective, str | Path) else None,
@@ -268,7 +268,7 @@ def prepare_values(
         RecipeError, SpaceError, DataError: as `metanas.search_by_value` says.
     """
     section, table = recipe.search, None
-    learned = controller or make_controller(section.controller, section.options)
+    learned = controller or _controller(section.controller, section.options)
     if not isinstance(learned, ValueController):
         raise RecipeError([f"search.controller: {section.controller} does not go with one value; {BY_ONE_VALUE}"])
     if space is not None and recipe.space.options:
@@ -290,6 +290,21 @@ def prepare_values(
     parts = ValueParts(recipe, built, learned, objective, table, handed)
     parts.search()
     return parts
+
+
+def _space_of(module: nn.Module) -> Space:
+    from metanas.network import space_of  # torch, which a search over a table goes without
+
+    return space_of(module)
+
+
+def _controller(name: str, options: Mapping[str, Any]) -> Controller:
+    """By name; of a name that is none of a controller by values, the whole table has a word on it, and needs torch."""
+    if name in VALUE_CONTROLLERS:
+        return made_from(VALUE_CONTROLLERS, name, options)
+    from metanas.recipe.tables import make_controller
+
+    return make_controller(name, options)
 
 
 def resume_values(

@@ -1,24 +1,15 @@
-"""recipe.json: what a run was started with, and whether that is still the same when it goes on.
-
-A checkpoint holds the run's *identity*: everything that decides its numbers, as plain data. A run is resumed only where
-the identity of what is in the folder, and of what is handed over, equals that of the checkpoint.
-"""
+"""recipe.json of a search: what it was started with (`identity` says whether that is still the same)."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
-
-import numpy as np
-import torch
+from typing import Any
 
 from metanas import __version__
+from metanas.api.identity import FREE, SCHEMA, space_identity, surroundings
 from metanas.api.parts import Parts
-from metanas.api.ranks import started
-from metanas.data import CLASSIFICATION, Data
+from metanas.data import Data
 from metanas.data.table import Table
 from metanas.errors import RecipeError, RunError
 from metanas.evaluation import OperationTable
@@ -27,37 +18,8 @@ from metanas.recipe import Recipe, override, read
 from metanas.run import RunFolder, dump_json, parse_json
 from metanas.space import Architecture, Space, space_from_json, space_to_json
 
-SCHEMA = 1
-FREE = ("device", "threads", "workers", "checkpoint_seconds", "logs")
-"""What of a recipe may change on the way: where, how often, for whom. The first three may cost bit-exactness."""
 HANDED_FACTS = ("fingerprint", "classes", "shape", "sizes", "augment", "task")
 KEYS = ("recipe", "data", "handed", "versions")
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
-        "metanas": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-class Placed(Protocol):
-    """What a run works on, as far as every kind of run has it."""
-
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-    @property
-    def device(self) -> torch.device | str: ...
-
-
-def surroundings(data: Placed) -> dict[str, Any]:
-    """Everything beside the identity that a result depends on bit for bit."""
-    device = str(data.device)
-    return {**versions(), "threads": torch.get_num_threads(), "device": device, "ranks": started()}
 
 
 def document_of(parts: Parts) -> dict[str, Any]:
@@ -147,77 +109,6 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         )
     )
     return identity
-
-
-def space_identity(space: Space) -> dict[str, Any]:
-    """The choices in words; the graph, which may be large, by its hash."""
-    data = space_to_json(space)
-    digest = hashlib.sha256(dump_json([data["graph"], data["limits"]]).encode("ascii")).hexdigest()
-    choices = {choice.pop("name"): choice for choice in data["choices"]}
-    for choice in choices.values():
-        del choice["skips"]  # follows from the graph, and older runs do not say it
-    return {"settings": data["settings"], "template": data["template"], "choices": choices, "graph": digest[:16]}
-
-
-def refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """RunError that shows what differs between the identity in a checkpoint and the one of what was handed over.
-
-    Args:
-        defaults: of the recipe; a setting that the version of the checkpoint did not know yet worked as they do.
-    """
-    found = list(differences(_with_defaults(before, defaults), now))
-    if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-        raise RunError(f"{folder.path} was changed since its checkpoint: {shown}; undo that, or start a new run")
-
-
-def _with_defaults(identity: Any, defaults: Mapping[str, Any]) -> Any:
-    """An identity with the recipe's settings that are missing in it; what is inside of a setting is left alone."""
-    if not isinstance(identity, dict):
-        return identity
-    whole = dict(identity)
-    if isinstance(facts := whole.get("data handed over"), dict):
-        whole["data handed over"] = {"task": CLASSIFICATION.name, **facts}
-    for name, default in defaults.items():
-        if name not in FREE:
-            found = whole.get(name, default)
-            whole[name] = {**default, **found} if isinstance(default, dict) and isinstance(found, dict) else found
-    return whole
-
-
-def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """The places where two plain values differ.
-
-    >>> list(differences({"search": {"epochs": 3, "lr": 0.1}}, {"search": {"epochs": 5, "lr": 0.1}}))
-    ['search.epochs was 3, is 5']
-    """
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            where = f"{path}.{key}" if path else str(key)
-            if key not in before:
-                yield f"{where} is new"
-            elif key not in now:
-                yield f"{where} is missing"
-            else:
-                yield from differences(before[key], now[key], where)
-    elif before != now or type(before) is not type(now):
-        yield f"{path} was {_short(before)}, is {_short(now)}"
-
-
-def told_differences(before: Any, now: Any) -> str:
-    """The first four of them, on one line.
-
-    >>> told_differences({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}, {"a": 2, "b": 2, "c": 2, "d": 2, "e": 2})
-    'a was 1, is 2; b was 1, is 2; c was 1, is 2; d was 1, is 2; and 1 more'
-    """
-    found = list(differences(before, now))
-    more = [f"and {len(found) - 4} more"] if len(found) > 4 else []
-    return "; ".join([*found[:4], *more])
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else dump_json(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def source_of(data: Mapping[str, Any], space: Space, document: Mapping[str, Any]) -> Source:

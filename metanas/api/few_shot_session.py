@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map, tree_structure, tree_unflatten
 
 from metanas import __version__
-from metanas.api.documents import SCHEMA
 from metanas.api.few_shot_parts import FewShotParts
+from metanas.api.identity import SCHEMA
 from metanas.api.learner import Learner
 from metanas.api.recorder import Recorder
 from metanas.api.tuning_session import record_step

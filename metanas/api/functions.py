@@ -11,16 +11,11 @@ from torch import nn
 
 from metanas.api.by_value import KIND as BY_VALUE
 from metanas.api.by_value import ValueResult, resume_values, value_result_of
-from metanas.api.documents import (
-    facts_of,
-    read_document,
-    read_latencies,
-    read_settings,
-    read_spaces,
-    told_differences,
-)
+from metanas.api.documents import facts_of, read_document, read_latencies, read_settings, read_spaces
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
+from metanas.api.identity import told_differences
+from metanas.api.jobs import View, begin, go_on
 from metanas.api.origin import read_origin
 from metanas.api.own_module import given, started, taken_up
 from metanas.api.parts import Handed, Loss, Metric, Parts
@@ -30,7 +25,7 @@ from metanas.api.telling import Writing
 from metanas.api.threads import threads
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
-from metanas.api.work import SearchJob, View, begin, go_on, prepare
+from metanas.api.work import SearchJob, prepare
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import ExportError, RunError

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_structure, tree_unflatten
 
-from metanas.api.documents import SCHEMA
+from metanas.api.identity import SCHEMA
 from metanas.api.learner import Learner, Pixels
 from metanas.data import Descriptions
 from metanas.errors import CheckpointError, RecipeError, RunError

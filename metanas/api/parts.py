@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from metanas.api.conflicts import conflicts
 from metanas.api.costing import Costing
 from metanas.api.executor import fused_if_equal
+from metanas.api.identity import describe
 from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
@@ -102,17 +103,6 @@ class Handed:
     def _operation(self, name: str) -> str:
         """Its name, and for a frozen module what tells its weights."""
         return " ".join([name, *filter(None, [getattr((self.ops or {})[name], "fingerprint", None)])])
-
-
-def describe(value: object) -> str:
-    """A word on an object of the user's.
-
-    >>> describe(nn.functional.mse_loss), describe(nn.MSELoss())
-    ('mse_loss', 'MSELoss')
-    """
-    if is_dataclass(value):
-        return repr(value)
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def name_of(metric: Metric) -> str:

@@ -17,9 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
-
 from metanas.errors import RankError
 
 TIMEOUT = timedelta(minutes=5)
@@ -53,6 +50,9 @@ class Ranks:
         """
         if self.count == 1:
             return number
+        import torch  # slow: a search by values goes without it
+        import torch.distributed as dist
+
         said = torch.tensor([number])
         try:
             dist.all_reduce(said, dist.ReduceOp.MAX, group=self.control)
@@ -85,6 +85,9 @@ def joined() -> Iterator[Ranks]:
     if started() == 1:
         yield Ranks()
         return
+    import torch
+    import torch.distributed as dist
+
     own = not dist.is_initialized()
     if own:
         if torch.cuda.is_available():

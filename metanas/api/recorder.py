@@ -9,18 +9,19 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from metanas.api.identity import loaded_torch
 from metanas.api.ranks import GO, PAUSE, STOP, Ranks
 from metanas.api.signals import Stop
 from metanas.errors import InterruptedSearchError
-from metanas.evaluation import Epoch
-from metanas.loop import Evaluation, Report, Step
 from metanas.run import EventWriter, Lock, RunFolder, pending
 from metanas.run.checkpoints import save
 from metanas.space import Architecture
+
+if TYPE_CHECKING:
+    from metanas.evaluation import Epoch
+    from metanas.loop import Evaluation, Report, Step
 
 READ_EVERY = 10
 KILOBYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
@@ -60,6 +61,8 @@ class Recorder:
         """Writes the steps that wait."""
         if not self.waiting:
             return
+        import torch  # slow, and loaded where there are steps
+
         rows = torch.stack(
             [
                 torch.stack([s.inner_loss, s.outer_loss, s.gradient_norm, s.outer_gradient_norm, s.skipped])
@@ -214,6 +217,7 @@ def peak_memory() -> dict[str, int]:
     True
     """
     found = {"host_memory": KILOBYTES * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-    if torch.cuda.is_available():
+    torch = loaded_torch()
+    if torch is not None and torch.cuda.is_available():
         found["memory"] = torch.cuda.max_memory_allocated()
     return found

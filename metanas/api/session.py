@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from metanas import __version__
-from metanas.api.documents import SCHEMA
+from metanas.api.identity import SCHEMA
 from metanas.api.memory import free_bytes, named, need_of
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder

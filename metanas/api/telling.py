@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metanas.api.documents import facts_of, read_document, read_spaces, told_differences
+from metanas.api.documents import facts_of, read_document, read_spaces
+from metanas.api.identity import told_differences
 from metanas.data import Data
 from metanas.errors import DataError, ExportError, RecipeError, RunError, ShapeError
 from metanas.evaluation import cost

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from metanas.api.documents import read_document
+from metanas.api.jobs import View, begin
 from metanas.api.origin import HOWS, Origin, without_head
 from metanas.api.parts import Handed, Parts
 from metanas.api.threads import threads
-from metanas.api.work import SearchJob, View, begin
+from metanas.api.work import SearchJob
 from metanas.data import Data, Table
 from metanas.errors import DataError, RecipeError, RunError, ShapeError, nearest
 from metanas.network import OPS, Network, derived

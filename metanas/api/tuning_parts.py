@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from metanas.api.documents import FREE, HANDED_FACTS, facts_of, space_identity
-from metanas.api.parts import Metric, describe, name_of
+from metanas.api.documents import HANDED_FACTS, facts_of
+from metanas.api.identity import FREE, describe, space_identity
+from metanas.api.parts import Metric, name_of
 from metanas.bilevel import Bilevel, Estimator, Implicit, Tree
 from metanas.data import Data, Split, Task
 from metanas.data.seeds import seeded

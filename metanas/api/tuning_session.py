@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_structure, tree_unflatten
 
 from metanas import __version__
 from metanas.api.choosing import choose
-from metanas.api.documents import SCHEMA
+from metanas.api.identity import SCHEMA
 from metanas.api.recorder import Recorder
 from metanas.api.tuning_parts import TuneParts, on_cpu, shown
 from metanas.bilevel import Tree

@@ -1,29 +1,24 @@
-"""What a controller is: it holds no state, it says how the structure parameters omega are used, moved and read.
-
-A controller declares what it needs, and the loop computes only that:
-
-    GradientController   a hypergradient     DARTS, DrNAS
-    ValueController      a value             random search
-    ParetoController     several values      NSGA-II
+"""What a controller by gradients is: how the structure parameters omega are used, moved and read.
 
 A relaxation is a function from omega and drawn noise to mixing weights. It runs once per step, *outside* the losses:
 the outer variable of the bilevel problem is the mixing weights, and their hypergradient is pulled back to omega. That
 is exact, and it is needed: a Dirichlet sample cannot be drawn under the transforms of `torch.func`.
 
-State is a value: omega is a dict of tensors, the memory of a value controller is plain data; both go into a checkpoint.
+What all controllers share, and those by values, are in `contract`, which needs no torch; they are given here as well.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metanas.controllers.memory import knee_of
+from metanas.controllers.contract import Controller as Controller
+from metanas.controllers.contract import ParetoController as ParetoController
+from metanas.controllers.contract import ValueController as ValueController
 from metanas.errors import SpaceError
 from metanas.space import Architecture, Space
 
@@ -33,15 +28,6 @@ Omega: TypeAlias = dict[str, Tensor]
 Evaluate: TypeAlias = Callable[[Mapping[str, Any]], float]
 """The supernet's loss on held-out data at given mixing weights, or at places (`uniform_path.path_of`); smaller is
 better."""
-
-
-class Controller(ABC):
-    """What gradient and value controllers share: they say which of the two they are, and nothing else."""
-
-    @property
-    @abstractmethod
-    def needs(self) -> str:
-        """`"gradient"`, `"value"` or `"values"`."""
 
 
 class GradientController(Controller):
@@ -134,61 +120,6 @@ class GradientController(Controller):
     def remarks(self, space: Space, omega: Omega) -> tuple[str, ...]:
         """What is to be said of what `derive` gives, in words; nothing where it needs no explanation."""
         return ()
-
-
-class ValueController(Controller):
-    """Proposes architectures and is told how good they are."""
-
-    @property
-    def needs(self) -> str:
-        return "value"
-
-    @abstractmethod
-    def start(self, space: Space) -> dict[str, Any]:
-        """Its memory before the first proposal: plain data, JSON. `memory["value"]` is the best finite value told so
-        far, None before there is one; what else it holds is the controller's own business.
-        """
-
-    @abstractmethod
-    def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
-        """The next architecture to evaluate."""
-
-    @abstractmethod
-    def tell(self, memory: Mapping[str, Any], architecture: Architecture, value: float) -> dict[str, Any]:
-        """The memory after an evaluation (larger is better). A value that is not finite is never the best."""
-
-    @abstractmethod
-    def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
-        """The best architecture so far. Raises SpaceError before the first finite value."""
-
-
-class ParetoController(Controller):
-    """Proposes architectures and is told several values of each; it keeps those that no other one beats in all."""
-
-    @property
-    def needs(self) -> str:
-        return "values"
-
-    @abstractmethod
-    def start(self, space: Space) -> dict[str, Any]:
-        """Its memory before the first proposal: plain data, JSON. `memory["front"]` holds a row [architecture, values]
-        for each that no other one dominates, in the order told, `memory["value"]` the best finite first value (None
-        before there is one) and `memory["best"]` whose it is.
-        """
-
-    @abstractmethod
-    def propose(self, space: Space, memory: Mapping[str, Any], *, rng: np.random.Generator) -> Architecture:
-        """The next architecture to evaluate."""
-
-    @abstractmethod
-    def tell(self, memory: Mapping[str, Any], architecture: Architecture, values: Sequence[float]) -> dict[str, Any]:
-        """The memory after an evaluation; of each value, larger is better. Where one of them is not finite, or there
-        are none, the evaluation failed: it is never on the front.
-        """
-
-    def best(self, space: Space, memory: Mapping[str, Any]) -> Architecture:
-        """The one of the front that gives up least (`front.knee`). Raises SpaceError before the first finite values."""
-        return knee_of(space, memory)
 
 
 def by_rows(function: Callable[[Tensor], Tensor], omega: Omega) -> Omega:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metanas.controllers.base import ValueController
+from metanas.controllers.contract import ValueController
 from metanas.controllers.memory import NOTHING, best_of, remembered
 from metanas.space import Architecture, Space
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from metanas.controllers.base import ParetoController
+from metanas.controllers.contract import ParetoController
 from metanas.controllers.front import crowding, ranks
 from metanas.controllers.memory import NOTHING, remembered_front
 from metanas.errors import SpaceError

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metanas.controllers.base import ValueController
+from metanas.controllers.contract import ValueController
 from metanas.controllers.memory import NOTHING, best_of, remembered
 from metanas.errors import SpaceError
 from metanas.space import Architecture, Space

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from metanas.controllers.base import ParetoController, ValueController
+from metanas.controllers.contract import ParetoController, ValueController
 from metanas.controllers.memory import NOTHING, remembered_front
 from metanas.space import Architecture, Space
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from metanas.evaluation.cost import cost
+from metanas.evaluation.costs import cost
 from metanas.evaluation.training import Briefly, Score
 from metanas.network.timing import timed
 from metanas.space import Architecture

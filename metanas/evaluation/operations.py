@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from metanas.errors import SpaceError, nearest
-from metanas.evaluation.cost import cost
+from metanas.evaluation.costs import cost
 from metanas.network import OPS, Maker
 from metanas.network.network import make
 from metanas.network.ops import Shape

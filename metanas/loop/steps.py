@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from metanas.loop.guard import Verdict
 from metanas.space import Architecture
+
+if TYPE_CHECKING:  # searches by values go without torch
+    from torch import Tensor
+
+    from metanas.loop.guard import Verdict
 
 
 @dataclass(frozen=True)

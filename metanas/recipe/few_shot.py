@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from metanas.recipe.recipe import Options, Part, Rate, Section, Size, Whole, to_toml
+from metanas.recipe.section import Options, Part, Rate, Section, Size, Whole, to_toml
 from metanas.recipe.tuning import NetworkRecipe, Optimizer
 
 Share = Annotated[float, Field(ge=0, le=1)]

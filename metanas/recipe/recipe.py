@@ -12,47 +12,11 @@ the run. What is left out has the value that stands here.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Value = bool | int | Finite | str
-Options = dict[str, Value]
-Size = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
-Whole = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Part = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-USUAL_SPACE = "nasbench201"
-USUAL_OPTIONS: Options = {"channels": 8, "cells": 1}
-
-
-class Section(BaseModel):
-    """Frozen, strict about types, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SpaceRecipe(Section):
-    """`name`: of a space file, or its path; None where a Space was handed over. `options`: its arguments.
-
-    What is left out of the usual space's options is as here, which suits a minute on a CPU; other spaces have their own
-    defaults.
-    """
-
-    name: str | None = USUAL_SPACE
-    options: Options = USUAL_OPTIONS
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_defaults(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("options", {}), dict):
-            return data
-        usual = USUAL_OPTIONS if data.get("name", USUAL_SPACE) == USUAL_SPACE else {}
-        return {**data, "options": {**usual, **data.get("options", {})}}
+from metanas.recipe.section import Options, Part, Rate, Section, Size, SpaceRecipe, Whole, to_toml
 
 
 class DataRecipe(Section):
@@ -154,7 +118,7 @@ class SearchRecipe(Section):
     """
 
     controller: str = "drnas"
-    options: Options = {}
+    options: Options = Field(default_factory=dict)
     estimator: str = "first_order"
     epochs: Whole = 30
     warmup: Annotated[int, Field(ge=0)] | None = None
@@ -217,7 +181,7 @@ class EvaluationRecipe(Section):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     auxiliary: Part = 0.0
     random: Annotated[int, Field(ge=0)] = 3
-    space: Options = {}
+    space: Options = Field(default_factory=dict)
 
 
 class Recipe(Section):
@@ -251,19 +215,3 @@ class Recipe(Section):
     def to_toml(self) -> str:
         """ASCII TOML text that reads back to the same recipe. What is None is left out, as TOML has no word for it."""
         return to_toml(self.to_json())
-
-
-def to_toml(data: dict[str, Any]) -> str:
-    """ASCII TOML text of plain data, without what is None.
-
-    >>> to_toml({"seed": 0, "threads": None})
-    'seed = 0\\n'
-    """
-    text = tomli_w.dumps(_without_none(data))
-    return re.sub(r"[^\x00-\x7f]", lambda letter: f"\\U{ord(letter[0]):08x}", text)  # stands in quotes, always
-
-
-def _without_none(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {k: _without_none(v) for k, v in data.items() if v is not None}
-    return data

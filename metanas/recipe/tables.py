@@ -19,43 +19,33 @@ from metanas.controllers import (
     Gdas,
     GradientController,
     GumbelSoftmax,
-    LocalSearch,
-    Nsga2,
     PcDarts,
-    Predictor,
-    RandomSearch,
-    RegularisedEvolution,
     Reinforce,
     Rsps,
     Spos,
 )
 from metanas.data import Augmentation, Crop, Cutout, Data, Flip, load_data
-from metanas.errors import RecipeError, SpaceError, nearest
+from metanas.errors import RecipeError, nearest
 from metanas.evaluation import MEASURES, Training
 from metanas.evaluation.operations import COSTS
-from metanas.evaluation.zero_cost import SCORES
+from metanas.evaluation.proxies import SCORES
 from metanas.loop import Decided, EigenvalueGrowth, Guard, Schedule, SkipShare
 from metanas.recipe.recipe import EvaluationRecipe, GuardRecipe, Recipe
 from metanas.recipe.tuning import TuneRecipe
-from metanas.samplers import OptunaSearch
+from metanas.recipe.value_tables import VALUE_CONTROLLERS, made_from, name_in
 
 CONTROLLERS: Mapping[str, type[Controller]] = {
     "darts": Darts,
     "darts_pt": DartsPt,
     "drnas": DrNas,
-    "evolution": RegularisedEvolution,
     "fair_darts": FairDarts,
     "gdas": Gdas,
     "gumbel": GumbelSoftmax,
-    "local_search": LocalSearch,
-    "nsga2": Nsga2,
-    "optuna": OptunaSearch,
     "pc_darts": PcDarts,
-    "predictor": Predictor,
-    "random": RandomSearch,
     "reinforce": Reinforce,
     "rsps": Rsps,
     "spos": Spos,
+    **VALUE_CONTROLLERS,
 }
 
 ESTIMATORS: Mapping[str, Callable[[], Estimator]] = {
@@ -71,40 +61,13 @@ AUGMENTATIONS: Mapping[str, Callable[..., Augmentation]] = {"crop": Crop, "flip"
 
 def make_controller(name: str, options: Mapping[str, Any]) -> Controller:
     """The controller of that name. Raises RecipeError for an unknown name or option, with the nearest."""
-    if name not in CONTROLLERS:
-        raise RecipeError([f"search.controller: unknown name {name!r}{nearest(name, CONTROLLERS)}"])
-    kind = CONTROLLERS[name]
-    # Every controller of the table is a dataclass, which its type `Controller` does not say.
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    problems = [
-        f"search.options.{key}: {name} has no such option{nearest(key, fields)}" for key in options if key not in fields
-    ]
-    problems += [
-        f"search.options.{key}: {problem}"
-        for key, value in options.items()
-        if key in fields and (problem := _mistaken(fields[key], value))
-    ]
-    if problems:
-        raise RecipeError(problems)
-    try:
-        controller = kind(**options)
-    except SpaceError as error:
-        raise RecipeError([f"search.options: {error}"]) from None
+    controller = made_from(CONTROLLERS, name, options)
     if isinstance(controller, GradientController):
         try:
             controller.optimizer([torch.zeros(1)])
         except ValueError as error:
             raise RecipeError([f"search.options: {name} cannot be with {dict(options)} ({error})"]) from None
     return controller
-
-
-def _mistaken(option: dataclasses.Field[Any], value: Any) -> str:
-    """What is wrong with the value of an option: a number, or one of the words that its field lists; "" for nothing."""
-    words = option.metadata.get("words")
-    if words is not None:
-        return "" if value in words else f"unknown word {value!r}{nearest(value, words)}"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "" if number else f"expected a number, got {value!r}"
 
 
 def check_objectives(names: Sequence[str]) -> None:
@@ -166,17 +129,7 @@ def cost_problems(recipe: Recipe) -> list[str]:
 
 def controller_name(controller: Controller) -> tuple[str, dict[str, Any]] | None:
     """The name and options that make an equal controller; None for one that is not in the table."""
-    for name, kind in CONTROLLERS.items():
-        if type(controller) is kind:
-            plain = kind()
-            options = {
-                f.name: getattr(controller, f.name)
-                for f in dataclasses.fields(controller)  # type: ignore[arg-type]
-                if getattr(controller, f.name) != getattr(plain, f.name)
-            }
-            if all(isinstance(v, int | float | str) for v in options.values()):
-                return name, options
-    return None
+    return name_in(CONTROLLERS, controller)
 
 
 def make_estimator(name: str) -> Estimator:

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from metanas.recipe.recipe import DataRecipe, Finite, Options, Part, Rate, Section, Value, Whole, to_toml
+from metanas.recipe.recipe import DataRecipe
+from metanas.recipe.section import Finite, Options, Part, Rate, Section, Value, Whole, to_toml
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["adam", "sgd", "rmsprop"]

@@ -8,12 +8,13 @@ seed, checkpoint_seconds, logs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from metanas.recipe.recipe import Options, Part, Rate, Section, SpaceRecipe, Whole, to_toml
+from metanas.recipe.parsing import validated
+from metanas.recipe.section import Options, Part, Rate, Section, SpaceRecipe, Whole, to_toml
 
 Charge = dict[str, Part]
 NO_CHARGE: Charge = {}
@@ -75,3 +76,13 @@ def contradictions_in_values(recipe: ValueRecipe) -> Iterator[str]:
         yield "search.seconds: nothing is charged; say in table.charge what is, as in charge = {train_seconds = 1.0}"
     if table.choose is not None and table.choose in table.report:
         yield f"table.report: {table.choose!r} is what the search chooses by, so it says nothing about the choice"
+
+
+def read_values(data: Mapping[str, Any]) -> ValueRecipe:
+    """The recipe of a search by values; as `read`.
+
+    >>> read_values({"table": {"source": "table.csv"}})
+    Traceback (most recent call last):
+    metanas.errors.RecipeError: table.choose: which column is maximised? name one of the table's
+    """
+    return validated(ValueRecipe, data, contradictions_in_values)

@@ -1,4 +1,4 @@
-"""The run folder: its name, its records, its lock.  Standard library only; `metanas.run.checkpoints` knows torch."""
+"""The run folder: its name, its records, its lock.  Standard library only; `metanas.run.tensors` knows torch."""
 
 from metanas.run.atomic import dump_json, finite, parse_json, read_json, remove_leftovers, write_bytes, write_json
 from metanas.run.events import EventLog, EventTail, EventWriter, last_events, latest, parse_events, read_events

@@ -10,6 +10,7 @@ A tree is what dicts (keys: str or int), lists and tuples make of tensors, int, 
     load:  the newest whose hashes hold; each one that was passed over becomes a warning
 
 Nothing is ever unpickled: what is not safetensors and strict JSON is refused, and there is no second way to load it.
+What knows torch is in `tensors`, which a tree without tensors does not load.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
-
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from metanas.errors import CheckpointError
 from metanas.run.atomic import dump_json, explained, parse_json, remove_leftovers, write_bytes, write_json
 from metanas.run.folder import check_schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metanas.run.tensors import Tensors
 
 Tree: TypeAlias = "dict[Any, Any] | list[Any] | tuple[Any, ...] | Tensor | int | float | bool | str | None"
 
@@ -40,9 +41,8 @@ KEPT = 2
 
 _MANIFEST = re.compile(r"step-([0-9]{9,})\.json")
 _TENSORS = re.compile(r"step-([0-9]{9,})-[0-9a-f]{12}\.safetensors")
-_FLOATING = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
-_WHOLE = {torch.int64, torch.int32, torch.int16, torch.int8, torch.bool}
-_DTYPES = _FLOATING | _WHOLE | {torch.uint8, torch.uint16, torch.uint32, torch.uint64}
+NO_TENSORS = b"\x08\0\0\0\0\0\0\0{}      "
+"""A safetensors file without tensors."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def save(folder: Path, step: int, tree: Tree, event_offset: int) -> Path:
     the place in the tree of a value that is not finite or that a checkpoint cannot hold, and RunError as `write_bytes`
     does; the older checkpoints are then as they were.
 
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = save(Path(folder), 40, {"omega": torch.ones(2), "lr": 0.1}, event_offset=1024)
     ...     load(Path(folder))
@@ -72,7 +72,7 @@ def save(folder: Path, step: int, tree: Tree, event_offset: int) -> Path:
         raise CheckpointError(f"step must be >= 0, got {step}")
     packed = _Packing()
     skeleton = packed.pack(tree, "tree")
-    data = safetensors.torch.save(packed.tensors)
+    data = packed.to_bytes()
     digest = hashlib.sha256(data).hexdigest()
     body = {
         "schema": SCHEMA,
@@ -122,12 +122,10 @@ def load(folder: Path) -> Checkpoint | None:
 
 
 class _Packing:
-    """Takes a tree apart into a JSON skeleton and numbered tensors; the same memory twice becomes one number."""
+    """Takes a tree apart into a JSON skeleton and numbered tensors."""
 
     def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self._numbers: dict[object, str] = {}
-        self._storages: set[int] = set()
+        self._tensors: Tensors | None = None
 
     def pack(self, value: Any, where: str) -> Any:
         """A list stands for itself; every other container and each tensor is an object with one key, its kind."""
@@ -138,46 +136,27 @@ class _Packing:
             if not math.isfinite(value):
                 raise CheckpointError(f"{where} is {value}; a checkpoint holds finite numbers only")
             return value
-        if isinstance(value, Tensor):
-            return {"tensor": self._number_of(value, where)}
         if isinstance(value, dict):
             return {"dict": [self._pack_item(key, item, where) for key, item in value.items()]}
         if kind in (list, tuple):
             items = [self.pack(item, f"{where}[{index}]") for index, item in enumerate(value)]
             return items if kind is list else {"tuple": items}
-        allowed = "dict, list, tuple, tensor, int, float, bool, str or None"
-        raise CheckpointError(f"{where} is a {kind.__module__}.{kind.__qualname__}; a checkpoint holds {allowed}")
+        return {"tensor": self._number_of(value, where)}
 
     def _pack_item(self, key: Any, item: Any, where: str) -> list[Any]:
         if type(key) not in (str, int):
             raise CheckpointError(f"{where} has the key {key!a}; keys must be str or int")
         return [key, self.pack(item, f"{where}[{key!a}]")]
 
-    def _number_of(self, tensor: Tensor, where: str) -> str:
-        plain = _plain(tensor, where)
-        memory = tensor.untyped_storage().data_ptr()
-        same = (memory, tensor.device, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
-        if same in self._numbers:
-            return self._numbers[same]
-        # safetensors refuses two tensors in one storage, so a second view of it becomes a tensor of its own
-        number = self._numbers[same] = str(len(self.tensors))
-        self.tensors[number] = plain.clone() if memory in self._storages else plain
-        self._storages.add(memory)
-        return number
+    def _number_of(self, value: Any, where: str) -> str:
+        from metanas.run.tensors import Tensors  # torch: a tree of plain values goes without it
 
+        self._tensors = self._tensors or Tensors()
+        return self._tensors.add(value, where)
 
-def _plain(tensor: Tensor, where: str) -> Tensor:
-    """The tensor's values as a contiguous CPU tensor; CheckpointError for what a checkpoint cannot hold."""
-    if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided or tensor.is_meta:
-        kind = f"{tensor.dtype} {tensor.layout} tensor on {tensor.device}"
-        raise CheckpointError(f"{where} is a {kind}; a checkpoint holds dense real tensors with values")
-    plain = tensor.detach().cpu().contiguous()
-    if plain.dtype in _FLOATING and not bool(torch.isfinite(plain).all()):
-        bad = int((~torch.isfinite(plain)).sum())
-        raise CheckpointError(
-            f"{where}: {bad} of {plain.numel()} values are not finite; the checkpoint was not written"
-        )
-    return plain
+    def to_bytes(self) -> bytes:
+        """The content of the safetensors file."""
+        return NO_TENSORS if self._tensors is None else self._tensors.to_bytes()
 
 
 def _unpack(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -207,11 +186,19 @@ def _load_one(folder: Path, step: int) -> Checkpoint:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != expected:
             raise CheckpointError(f"{path.name} was refused: its SHA-256 is not the one in {manifest.name}")
-        return Checkpoint(step, _unpack(skeleton, _unpacked(data, path.name)), event_offset)
+        return Checkpoint(step, _unpack(skeleton, _tensors_of(data, path.name)), event_offset)
     except OSError as error:
         raise CheckpointError(f"{path.name} was refused: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{manifest.name} was refused: it does not describe a checkpoint ({error!r})") from error
+
+
+def _tensors_of(data: bytes, name: str) -> Mapping[str, Tensor]:
+    if data == NO_TENSORS:
+        return {}
+    from metanas.run.tensors import from_bytes  # torch
+
+    return from_bytes(data, name)
 
 
 def _read_manifest(manifest: Path) -> dict[str, Any]:
@@ -225,14 +212,6 @@ def _read_manifest(manifest: Path) -> dict[str, Any]:
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise CheckpointError(f"{manifest.name} was refused: it is not the JSON of a checkpoint") from error
     return cast("dict[str, Any]", body)
-
-
-def _unpacked(data: bytes, name: str) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        refusal = f"{name} was refused: it is not a safetensors file; a pickle is never executed"
-        raise CheckpointError(refusal) from error
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -8,50 +8,40 @@
 Names are loaded when they are first used: plain lines never load rich.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from metanas.ui.follow import Follower, read
-    from metanas.ui.live import LiveView
-    from metanas.ui.pick import can_draw, view_for, watch
-    from metanas.ui.plain import PlainView
-    from metanas.ui.report import runs_table, show
-    from metanas.ui.state import RunState, fold
-    from metanas.ui.text import inert
+from metanas.lazy import lazily
 
-__all__ = [
-    "Follower",
-    "LiveView",
-    "PlainView",
-    "RunState",
-    "can_draw",
-    "fold",
-    "inert",
-    "read",
-    "runs_table",
-    "show",
-    "view_for",
-    "watch",
-]
+if TYPE_CHECKING:
+    from metanas.ui.follow import Follower as Follower
+    from metanas.ui.follow import read as read
+    from metanas.ui.live import LiveView as LiveView
+    from metanas.ui.pick import can_draw as can_draw
+    from metanas.ui.pick import view_for as view_for
+    from metanas.ui.pick import watch as watch
+    from metanas.ui.plain import PlainView as PlainView
+    from metanas.ui.report import runs_table as runs_table
+    from metanas.ui.report import show as show
+    from metanas.ui.state import RunState as RunState
+    from metanas.ui.state import fold as fold
+    from metanas.ui.text import inert as inert
 
 _HOMES = {
-    "Follower": "follow",
-    "LiveView": "live",
-    "PlainView": "plain",
-    "RunState": "state",
-    "can_draw": "pick",
-    "fold": "state",
-    "inert": "text",
-    "read": "follow",
-    "runs_table": "report",
-    "show": "report",
-    "view_for": "pick",
-    "watch": "pick",
+    "Follower": "metanas.ui.follow",
+    "LiveView": "metanas.ui.live",
+    "PlainView": "metanas.ui.plain",
+    "RunState": "metanas.ui.state",
+    "can_draw": "metanas.ui.pick",
+    "fold": "metanas.ui.state",
+    "inert": "metanas.ui.text",
+    "read": "metanas.ui.follow",
+    "runs_table": "metanas.ui.report",
+    "show": "metanas.ui.report",
+    "view_for": "metanas.ui.pick",
+    "watch": "metanas.ui.pick",
 }
 
+__all__ = [*_HOMES]
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # else mypy would take any name
+    __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -141,7 +141,7 @@ def test_there_is_no_network_to_export(runs: Path, space: Space, file: Path, tmp
         ({"charge": None, "seconds": 5.0}, RecipeError, "nothing is charged"),
         ({"charge": {"train": -1.0}}, RecipeError, "greater than or equal to 0, got -1.0"),
         ({"controller": "darts"}, RecipeError, "darts does not go with one value; take random, evolution, local_"),
-        ({"controller": Darts()}, RecipeError, "darts does not go with one value"),
+        ({"controller": Darts()}, RecipeError, "Darts does not go with one value"),
         ({"controller": "nsga2"}, RecipeError, "nsga2 does not go with one value"),
         ({"charge": {"train": 0.0}}, DataError, "charge: train come to 0 to 0 seconds an evaluation; they must be"),
         ({"budget": 0}, RecipeError, "search.budget: should be greater than or equal to 1, got 0"),

@@ -264,6 +264,9 @@ def test_an_old_or_missing_torch_says_the_command(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match=r"metanas needs torch .*: pip install"):
         require_torch()
+    with pytest.raises(MissingDependencyError, match=r"metanas needs torch .*: pip install"):
+        _ = metanas.search
+    assert metanas.search_by_value, "which needs none"
 
 
 def test_the_command_is_the_packages_own_requirement() -> None:

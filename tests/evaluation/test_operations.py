@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from metanas.errors import RunError, SpaceError
-from metanas.evaluation.additive import additive
-from metanas.evaluation.cost import ExactCost
+from metanas.evaluation.additive_cost import additive
+from metanas.evaluation.costs import ExactCost
 from metanas.evaluation.operations import OperationTable
 from metanas.evaluation.tables import ArchitectureTable
 from metanas.network.blocks import Conv
@@ -171,7 +171,7 @@ def test_latency_is_measured_once_for_each_operation_and_shape(problems):
 
 
 def test_activations_that_a_training_keeps(problems):
-    from metanas.evaluation.cost import activation_bytes
+    from metanas.evaluation.costs import activation_bytes
     from metanas.network import derived
     from metanas.network.memory import kept_bytes
 

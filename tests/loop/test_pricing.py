@@ -9,7 +9,7 @@ import torch
 
 from metanas.controllers import Darts, GradientController, Predictor, RandomSearch, RegularisedEvolution
 from metanas.errors import SpaceError
-from metanas.evaluation.additive import additive
+from metanas.evaluation.additive_cost import additive
 from metanas.evaluation.limits import Limits
 from metanas.evaluation.operations import OperationTable
 from metanas.loop import Price, Refinement, Round, ValueSearch

@@ -14,6 +14,7 @@ from metanas.loop import Decided, EigenvalueGrowth, SkipShare
 from metanas.recipe import Recipe, read
 from metanas.recipe import tables as t
 from metanas.recipe.tables import CONTROLLERS, ESTIMATORS
+from metanas.recipe.value_tables import VALUE_CONTROLLERS
 
 KNOWN = ", ".join(CONTROLLERS)
 
@@ -23,6 +24,11 @@ def test_controllers_by_name_and_back(name: str) -> None:
     controller = t.make_controller(name, {})
     assert type(controller) is CONTROLLERS[name]
     assert t.controller_name(controller) == (name, {})
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_what_needs_no_gradient_is_in_the_table_that_needs_no_torch(name: str) -> None:
+    assert (name in VALUE_CONTROLLERS) == (t.make_controller(name, {}).needs != "gradient")
 
 
 def test_options_of_a_controller() -> None:

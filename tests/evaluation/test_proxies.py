@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from metanas.errors import DataError, SpaceError
-from metanas.evaluation.zero_cost import CORRELATION_FLOOR, SCORES, zero_cost
+from metanas.evaluation.proxies import CORRELATION_FLOOR, SCORES, zero_cost
 from metanas.network import derived
 
 

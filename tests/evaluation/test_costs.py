@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from metanas.errors import ShapeError
-from metanas.evaluation.cost import Cost, cost
+from metanas.evaluation.costs import Cost, cost
 from metanas.network import derived, supernet
 from metanas.space import Space
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from metanas.errors import DataError, SpaceError, nearest
-from metanas.evaluation.cost import FLOPS_PER_MULTIPLY_ADD, Cost, cost
+from metanas.evaluation.costs import FLOPS_PER_MULTIPLY_ADD, Cost, cost
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
