@@ -21,6 +21,7 @@ from metanas.api.documents import (
 )
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
+from metanas.api.host import threads
 from metanas.api.origin import read_origin
 from metanas.api.own_module import given, started, taken_up
 from metanas.api.parts import Handed, Loss, Metric, Parts
@@ -29,7 +30,7 @@ from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
-from metanas.api.work import SearchJob, View, begin, go_on, prepare, threads
+from metanas.api.work import SearchJob, View, begin, go_on, prepare
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
 from metanas.errors import ExportError, RunError
@@ -70,7 +71,8 @@ def search(
     """Searches an architecture, trains it and random ones from scratch, and writes a run folder.
 
     Started by `torchrun` on several processes, all search together, each on its part of every batch; the first goes on
-    with the rest and returns, the others end with the search (SystemExit).
+    with the rest and returns, the others end with the search (SystemExit). A further search of the same script is then
+    of one process, which its log says; start it by a `torchrun` of its own.
 
     Args:
         space: a name, a path to a space file, a Space, or a module of your own with choices marked in it

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from metanas.api.conflicts import conflicts
 from metanas.api.costing import Costing
 from metanas.api.executor import fused_if_equal
+from metanas.api.host import building
 from metanas.api.memory import check_extent
 from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
@@ -375,12 +376,14 @@ class Parts:
         if isinstance(controller, ValueController | ParetoController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
-        network = self._supernet(controller).to(self.device)
+        with building():
+            network = self._supernet(controller).to(self.device)
         if self.origin is not None:
             bequeath(network, self.origin.weights)
         if self.recipe.search.executor == "fused" and self.handed.module is None:
             ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
-            network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
+            with building():
+                network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
         problem = meta_network(
             network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
         )

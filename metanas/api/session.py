@@ -117,7 +117,8 @@ class Session:
         """The steps of a search; what they need is said before, and that there is not enough in one line."""
         device, batch_size = self.parts.device, self.parts.recipe.search.batch_size // self.parts.ranks.count
         with named(None, batch_size, device):
-            need = need_of(search.network, *self.parts.probe(search.controller))
+            alone = search.controller.single_path
+            need = need_of(search.network, *self.parts.probe(search.controller), single_path=alone)
         free = free_bytes(device)
         self.recorder.need(batch_size, need.at(batch_size), free)
         if free is not None and need.at(batch_size) > free:
@@ -127,8 +128,7 @@ class Session:
 
     def _lead(self) -> None:
         """What comes now, the first rank does alone; the others are at their end."""
-        if not self.parts.ranks.leads:
-            raise SystemExit(0)
+        self.parts.ranks.part()
         self.recorder.alone()
 
     def _refined(self, start: Architecture, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:

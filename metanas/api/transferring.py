@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from metanas.api.documents import read_document
+from metanas.api.host import threads
 from metanas.api.origin import HOWS, Origin, without_head
 from metanas.api.parts import Handed, Parts
-from metanas.api.work import SearchJob, View, begin, threads
+from metanas.api.work import SearchJob, View, begin
 from metanas.data import Data, Table
 from metanas.errors import DataError, RecipeError, RunError, ShapeError, nearest
 from metanas.network import OPS, Network, derived

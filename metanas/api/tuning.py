@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from metanas import __version__
 from metanas.api.choosing import check_sampler
 from metanas.api.documents import SCHEMA, facts_of, source_of, surroundings, told_differences
+from metanas.api.host import threads
 from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
 from metanas.api.telling import Formats, Writing
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
-from metanas.api.work import View, begin, go_on, threads
+from metanas.api.work import View, begin, go_on
 from metanas.bilevel import Estimator
 from metanas.data import Data
 from metanas.errors import ExportError, RecipeError, RunError

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
-import torch
-
 from metanas.api.documents import Placed, document_of, identity_of, refuse_difference, source_of, surroundings, versions
+from metanas.api.host import building
 from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.own_module import made_by
 from metanas.api.parts import Handed, Parts
@@ -33,6 +32,8 @@ from metanas.space import Space, space_to_json
 
 View = Callable[[Path], AbstractContextManager[Any]]
 """From a run folder to a context in which the run is shown."""
+
+PARTED = "ended with an earlier search of this script: this one runs in one process; give it a torchrun of its own"
 
 Outcome = TypeVar("Outcome", covariant=True)
 
@@ -67,19 +68,9 @@ def prepare(
         last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
     found = make_data(recipe, data).to(make_device(recipe.device))
     parts = Parts(recipe, built, last, found, handed, ranks=ranks)
-    parts.check()
+    with building():
+        parts.check()
     return parts
-
-
-@contextlib.contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """torch's CPU threads inside the block; None leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Job(Protocol[Outcome]):
@@ -222,7 +213,10 @@ def _work(
             versions=versions(),
         )
         with mirrored(log, folder.path, logs, job.space_document(), begun), _ending(log):
-            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, job.data, checkpoint)):
+            warnings = [log.warning] if log.warning else []
+            if ranks.parted > 1:
+                warnings.append(f"torchrun started {ranks.parted} processes, and the others {PARTED}")
+            for note in (*lock.notes, *warnings, *_notes(folder, job.data, checkpoint)):
                 recorder.say(note, "warning")
             for note in job.data.notes if checkpoint is None else ():
                 recorder.say(note)

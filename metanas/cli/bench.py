@@ -28,7 +28,7 @@ def bench(
     """Time a step of a search on this machine: fused, plain, and as public code does it."""
     from metanas.api.bench import bench as run_bench
     from metanas.api.bench import place_of
-    from metanas.api.work import threads as with_threads
+    from metanas.api.host import threads as with_threads
     from metanas.recipe import parse_setting
     from metanas.recipe.spaces import load_space
 
