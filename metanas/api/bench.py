@@ -7,10 +7,13 @@
 
 A step is one of the weights (SGD, momentum, clipped) and one of the structure (DARTS, first order, Adam), each on a
 batch of its own. All take turns in one process, so that what else the machine does falls on all alike.
+
+Of a module with choices marked in it (`metanas.choose`) there is no fused executor: nobody knows what it computes.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -18,13 +21,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from metanas.bilevel import FirstOrder
 from metanas.controllers import Darts
 from metanas.data import Data, Split
+from metanas.errors import ShapeError
 from metanas.loop import GradientSearch, Schedule
 from metanas.modes import meta_network
-from metanas.network import fused, supernet
+from metanas.network import Network, fused, own_supernet, space_of, supernet
 from metanas.recipe.tables import make_device
 from metanas.space import Space
 
@@ -52,7 +57,7 @@ def place_of(device: str | None) -> tuple[torch.device, str]:
 
 
 def bench(
-    space: Space,
+    space: Space | nn.Module,
     shape: tuple[int, ...] = (3, 32, 32),
     *,
     classes: int = 10,
@@ -63,12 +68,14 @@ def bench(
     """Times a step of each way, in turn, after one that is not counted.
 
     Args:
+        space: or a module of your own with choices marked in it; it is copied.
         shape: of an image, without the batch; its pixels are random.
         repeats: steps of each way.
         device: None: the CPU.
 
     Raises:
         SpaceError: nothing in the space can be learned by gradients.
+        ShapeError: the module does not take such inputs, or does not give so many classes.
 
     >>> from metanas import load_space
     >>> times = bench(load_space("nasbench201", channels=2, cells=1), (1, 8, 8), batch_size=4, repeats=1)
@@ -77,11 +84,13 @@ def bench(
     """
     device = device or torch.device("cpu")
     data = _images(shape, classes, (repeats + 2) * batch_size).to(device)
+    searched = space if isinstance(space, Space) else space_of(space)
     ways: dict[str, Callable[[], object]] = {
-        "per edge": _per_edge(space, data, batch_size),
-        "plain": _searching(space, data, batch_size, fast=False),
-        "fused": _searching(space, data, batch_size, fast=True),
+        "per edge": _per_edge(searched, _supernet(space, data), data, batch_size),
+        "plain": _searching(searched, _supernet(space, data), data, batch_size),
     }
+    if isinstance(space, Space):
+        ways["fused"] = _searching(space, fused(_supernet(space, data)), data, batch_size)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
         for way, step in ways.items():
@@ -108,20 +117,27 @@ def _images(shape: tuple[int, ...], classes: int, count: int) -> Data:
     return Data("random", split, split, split, names, (), "", (0.0,), (1.0,), (0.0, 1.0))
 
 
-def _searching(space: Space, data: Data, batch_size: int, *, fast: bool) -> Callable[[], object]:
+def _supernet(space: Space | nn.Module, data: Data) -> Network:
+    """A new one, on the data's device."""
+    if isinstance(space, Space):
+        return supernet(space, data.shape, data.outputs).to(data.device)
+    network = own_supernet(space_of(space), copy.deepcopy(space), data.shape)
+    given = network.shapes[network.program.output]
+    if given != (data.outputs,):
+        raise ShapeError(f"the module gives {given} for inputs {data.shape}; to be timed it gives ({data.outputs},)")
+    return network.to(data.device)
+
+
+def _searching(space: Space, network: Network, data: Data, batch_size: int) -> Callable[[], object]:
     """A step of a search, whose only epoch is longer than what is timed: no report is in it."""
-    network = supernet(space, data.shape, data.outputs).to(data.device)
-    network = fused(network) if fast else network
     schedule = Schedule(epochs=1, batch_size=batch_size, lr=LR, weight_decay=DECAY, clip=CLIP)
     search = GradientSearch(space, network, meta_network(network), FirstOrder(), Darts(), data, schedule, seed=0)
     return search.steps().__next__
 
 
-def _per_edge(space: Space, data: Data, batch_size: int) -> Callable[[], None]:
-    network = supernet(space, data.shape, data.outputs)
+def _per_edge(space: Space, network: Network, data: Data, batch_size: int) -> Callable[[], None]:
     for p in network.parameters():
         p.data = p.data.contiguous()
-    network.to(data.device)
     omega = Darts().start(space, generator=torch.Generator().manual_seed(0))
     rows = {name: row.to(data.device).requires_grad_() for name, row in omega.items()}
     sgd = torch.optim.SGD(network.parameters(), LR, MOMENTUM, weight_decay=DECAY)
