@@ -129,7 +129,7 @@ def floors() -> None:
 FIRST_STEP = """
 import torch
 torch.set_num_threads({threads})
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.work import prepare
 from metanas.data import Data, Split
 from metanas.recipe import Recipe

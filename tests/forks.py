@@ -124,7 +124,7 @@ def serve() -> None:
     import torch
 
     import metanas.cli.app
-    from metanas.api.parts import Handed
+    from metanas.api.handed import Handed
     from metanas.api.work import prepare
     from metanas.recipe import Recipe
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from metanas import __version__
 from metanas.api.documents import SCHEMA, space_identity, told_differences, versions
-from metanas.api.parts import describe
+from metanas.api.handed import describe
 from metanas.api.recorder import Recorder
 from metanas.api.work import View, begin, go_on
 from metanas.controllers import Controller, ValueController

@@ -13,8 +13,8 @@ from torch.func import vmap
 
 from metanas.api.describing import Told
 from metanas.api.documents import FREE, space_identity
+from metanas.api.handed import describe
 from metanas.api.learner import Learner, Pixels
-from metanas.api.parts import describe
 from metanas.bilevel import Bilevel, Estimator, Tasks, Tree
 from metanas.controllers.derivation import strongest
 from metanas.data import ClassData, Episode, Episodes

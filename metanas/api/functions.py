@@ -21,10 +21,11 @@ from metanas.api.documents import (
 )
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
+from metanas.api.handed import Handed, Loss, Metric
 from metanas.api.host import threads
 from metanas.api.origin import read_origin
 from metanas.api.own_module import given, started, taken_up
-from metanas.api.parts import Handed, Loss, Metric, Parts
+from metanas.api.parts import Parts
 from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from metanas import __version__
 from metanas.api.choosing import check_sampler
 from metanas.api.documents import SCHEMA, facts_of, source_of, surroundings, told_differences
+from metanas.api.handed import Metric
 from metanas.api.host import threads
-from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
 from metanas.api.telling import Formats, Writing
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil

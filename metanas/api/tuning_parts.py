@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from metanas.api.documents import FREE, HANDED_FACTS, facts_of, space_identity
-from metanas.api.parts import Metric, describe, name_of
+from metanas.api.handed import Metric, describe, name_of
 from metanas.bilevel import Bilevel, Estimator, Implicit, Tree
 from metanas.data import Data, Split, Task
 from metanas.data.seeds import seeded

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from metanas.api.checking import check
 from metanas.api.documents import Placed, document_of, identity_of, refuse_difference, source_of, surroundings, versions
+from metanas.api.handed import Handed
 from metanas.api.host import building
 from metanas.api.mirrors import check_mirrors, mirrored
 from metanas.api.own_module import made_by
-from metanas.api.parts import Handed, Parts
+from metanas.api.parts import Parts
 from metanas.api.ranks import Ranks, refuse_more, scratch_folder
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
@@ -69,7 +71,7 @@ def prepare(
     found = make_data(recipe, data).to(make_device(recipe.device))
     parts = Parts(recipe, built, last, found, handed, ranks=ranks)
     with building():
-        parts.check()
+        check(parts)
     return parts
 
 

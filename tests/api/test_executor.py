@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import metanas.api
 from metanas.api.executor import fused_if_equal
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.work import prepare
 from metanas.errors import RecipeError
 from metanas.network import OPS, FusedNetwork, Network, fused, supernet

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import metanas
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.ranks import Ranks, joined, started
 from metanas.api.recorder import Recorder
 from metanas.api.work import prepare
