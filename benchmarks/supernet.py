@@ -11,6 +11,7 @@ to the end of its first step.
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -144,10 +145,15 @@ next(prepare(recipe, None, data, Handed()).search().steps())
 def first_step(threads: int) -> None:
     print()
     for name, (space, options) in SUPERNETS.items():
-        begun = time.perf_counter()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before, begun = used.ru_utime + used.ru_stime, time.perf_counter()
         code = FIRST_STEP.format(threads=threads, space=space, options=options)
         subprocess.run([sys.executable, "-c", code], check=True)
-        print(f"{name}: {time.perf_counter() - begun:.1f} s from the start of the process to the end of the first step")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = used.ru_utime + used.ru_stime - before
+        print(
+            f"{name}: {time.perf_counter() - begun:.1f} s from the start of the process to the end of the first step, {cpu:.1f} s CPU"
+        )
 
 
 def main() -> None:
