@@ -151,9 +151,8 @@ def first_step(threads: int) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime - before
-        print(
-            f"{name}: {time.perf_counter() - begun:.1f} s from the start of the process to the end of the first step, {cpu:.1f} s CPU"
-        )
+        wall = time.perf_counter() - begun
+        print(f"{name}: {wall:.1f} s from the start of the process to the end of the first step, {cpu:.1f} s of a core")
 
 
 def main() -> None:
