@@ -15,7 +15,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy import stats
 
 from metanas.errors import RunError
 
@@ -78,6 +77,7 @@ def _ranks(scores: Scores) -> dict[str, float]:
     shared = set.intersection(*(set(scores[name]) for name in names)) if names else set()
     if not shared:
         return {}
+    from scipy import stats
 
     rows = [stats.rankdata([-scores[name][seed] for name in names]) for seed in sorted(shared)]
     return {name: float(statistics.mean(row[k] for row in rows)) for k, name in enumerate(names)}
