@@ -48,7 +48,7 @@ OUTSIDE = {  # what a room may import from outside, at module level or anywhere
     "data": {"torch", "numpy", "sklearn", "PIL"},
     "exporters": {"torch", "numpy", "safetensors", "onnx", "onnxruntime"},
     "recipe": {"torch", "pydantic", "tomli_w"},
-    "api": {"torch", "numpy", "optuna"},
+    "api": {"torch", "numpy", "optuna", "scipy"},
     "cli": {"typer", "rich"},
 }
 EXCEPT = {"metanas.run.checkpoints": {"torch", "safetensors"}}  # the part of run that knows torch

@@ -15,7 +15,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 from metanas.errors import RunError
 
 Scores = Mapping[str, Mapping[int, float]]
