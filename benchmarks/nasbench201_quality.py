@@ -72,7 +72,7 @@ def prepared(seed: int) -> Any:
 
 def by_search(seed: int) -> dict[str, Any]:
     """The recipe's search: architecture and seconds."""
-    from metanas.api.threads import threads
+    from metanas.api.host import threads
 
     parts = prepared(seed)
     started = time.perf_counter()

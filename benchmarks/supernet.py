@@ -11,6 +11,7 @@ to the end of its first step. On a GPU there is the first part alone, with steps
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def floors() -> None:
 FIRST_STEP = """
 import torch
 torch.set_num_threads({threads})
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.work import prepare
 from metanas.data import Data, Split
 from metanas.recipe import Recipe
@@ -144,10 +145,14 @@ next(prepare(recipe, None, data, Handed()).search().steps())
 def first_step(threads: int) -> None:
     print()
     for name, (space, options) in SUPERNETS.items():
-        begun = time.perf_counter()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before, begun = used.ru_utime + used.ru_stime, time.perf_counter()
         code = FIRST_STEP.format(threads=threads, space=space, options=options)
         subprocess.run([sys.executable, "-c", code], check=True)
-        print(f"{name}: {time.perf_counter() - begun:.1f} s from the start of the process to the end of the first step")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = used.ru_utime + used.ru_stime - before
+        wall = time.perf_counter() - begun
+        print(f"{name}: {wall:.1f} s from the start of the process to the end of the first step, {cpu:.1f} s of a core")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from scipy.stats import t
 
 import metanas
 from metanas.api import Result
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.transferring import Asked, prepare, recipe_of
 from metanas.evaluation import score
 from metanas.recipe.spaces import load_space

@@ -126,7 +126,7 @@ def serve() -> None:
     import metanas.api
     import metanas.cli.app
     import metanas.recipe
-    from metanas.api.parts import Handed
+    from metanas.api.handed import Handed
     from metanas.api.work import prepare
     from metanas.recipe import Recipe
 

@@ -21,11 +21,11 @@ from typing import Any
 from metanas.api.by_value import BY_ONE_VALUE, ValueResult, search_by_value
 from metanas.api.cells import Cells
 from metanas.api.functions import resume, search
+from metanas.api.handed import Handed
+from metanas.api.host import threads
 from metanas.api.pacing import epochs_within, evaluations_within
-from metanas.api.parts import Handed
 from metanas.api.ranking import Standing, standings
 from metanas.api.result import Result
-from metanas.api.threads import threads
 from metanas.api.work import prepare
 from metanas.controllers import ValueController
 from metanas.errors import InterruptedSearchError, MetanasError, RecipeError, RunError

@@ -15,12 +15,12 @@ from metanas import __version__
 from metanas.api.describing import Told, told
 from metanas.api.few_shot_parts import FewShotHanded, FewShotParts, built, class_facts
 from metanas.api.few_shot_session import FewShotSession
+from metanas.api.host import threads
 from metanas.api.identity import SCHEMA, surroundings, told_differences
 from metanas.api.jobs import View, begin, go_on
 from metanas.api.learner import Learner
 from metanas.api.learner_files import load_learner, save_learner
 from metanas.api.recorder import Recorder
-from metanas.api.threads import threads
 from metanas.data import ClassData
 from metanas.errors import ExportError, RecipeError, RunError, nearest
 from metanas.exporters import FORMATS, RUN_FORMATS, Written, chosen, read_learned, write_learned

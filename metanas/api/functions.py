@@ -14,15 +14,16 @@ from metanas.api.by_value import ValueResult, resume_values, value_result_of
 from metanas.api.documents import facts_of, read_document, read_latencies, read_settings, read_spaces
 from metanas.api.few_shot import FewShotResult, export_learner, few_shot_result_of, resume_few_shot
 from metanas.api.few_shot_parts import FewShotHanded
+from metanas.api.handed import Handed, Loss, Metric
+from metanas.api.host import threads
 from metanas.api.identity import told_differences
 from metanas.api.jobs import View, begin, go_on
 from metanas.api.origin import read_origin
 from metanas.api.own_module import given, started, taken_up
-from metanas.api.parts import Handed, Loss, Metric, Parts
+from metanas.api.parts import Parts
 from metanas.api.ranks import joined
 from metanas.api.result import Result, result_of, write_network
 from metanas.api.telling import Writing
-from metanas.api.threads import threads
 from metanas.api.tuning import TuneResult, export_learned, resume_tuning, tune_result_of
 from metanas.api.tuning_parts import TuneHanded
 from metanas.api.work import SearchJob, prepare
@@ -66,7 +67,8 @@ def search(
     """Searches an architecture, trains it and random ones from scratch, and writes a run folder.
 
     Started by `torchrun` on several processes, all search together, each on its part of every batch; the first goes on
-    with the rest and returns, the others end with the search (SystemExit).
+    with the rest and returns, the others end with the search (SystemExit). A further search of the same script is then
+    of one process, which its log says; start it by a `torchrun` of its own.
 
     Args:
         space: a name, a path to a space file, a Space, or a module of your own with choices marked in it

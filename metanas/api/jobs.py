@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 View = Callable[[Path], AbstractContextManager[Any]]
 """From a run folder to a context in which the run is shown."""
 
+PARTED = "ended with an earlier search of this script: this one runs in one process; give it a torchrun of its own"
+
 Outcome = TypeVar("Outcome", covariant=True)
 
 
@@ -138,7 +140,10 @@ def _work(
             versions=versions(),
         )
         with mirrored(log, folder.path, logs, job.space_document(), begun), _ending(log):
-            for note in (*lock.notes, *([log.warning] if log.warning else ()), *_notes(folder, job.data, checkpoint)):
+            warnings = [log.warning] if log.warning else []
+            if ranks.parted > 1:
+                warnings.append(f"torchrun started {ranks.parted} processes, and the others {PARTED}")
+            for note in (*lock.notes, *warnings, *_notes(folder, job.data, checkpoint)):
                 recorder.say(note, "warning")
             for note in job.data.notes if checkpoint is None else ():
                 recorder.say(note)

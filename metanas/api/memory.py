@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metanas.api.host import threads
 from metanas.errors import OutOfMemoryError, SpaceError
 from metanas.network import FusedNetwork, Maker, Network
 from metanas.network.extent import Extent, extent, operations_of
-from metanas.network.memory import kept_bytes
+from metanas.network.memory import costliest_path, kept_bytes
 from metanas.space import Space
 from metanas.ui.units import size
 
@@ -29,11 +30,13 @@ OPERATION_BYTES = 8_000
 @dataclass(frozen=True)
 class Need:
     """Bytes: `weights` whatever the batch, and `example` for each example of it. An estimate, of what the forward pass
-    keeps; what comes and goes in the backward pass is a fraction of that.
+    keeps; what comes and goes in the backward pass is a fraction of that. `forgets`: whether `search.checkpoint` would
+    help, which it does where all candidates run.
     """
 
     weights: int
     example: float
+    forgets: bool = True
 
     def at(self, batch_size: int) -> float:
         """
@@ -65,14 +68,22 @@ search.checkpoint = true, which keeps less'
         """What to do where no more is free."""
         fits = self.fitting(free)
         smaller = f"batches of {fits} would fit (search.batch_size)" if fits else "not even one example fits"
-        return f"{smaller}, or search.checkpoint = true, which keeps less"
+        return f"{smaller}, or search.checkpoint = true, which keeps less" if self.forgets else smaller
 
 
-def need_of(network: Network, inputs: Tensor, mix: Mapping[str, Tensor]) -> Need:
-    """Measured by a forward pass of a copy on a few examples."""
+def need_of(network: Network, inputs: Tensor, mix: Mapping[str, Tensor], *, single_path: bool = False) -> Need:
+    """Measured by a forward pass of a copy on a few examples: of the mixture, or of the costliest path through it where
+    a step runs one alone.
+    """
     network = network.copied() if isinstance(network, FusedNetwork) else copy.deepcopy(network)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    return Need(COPIES * weights, kept_bytes(network, inputs, mix=mix) / len(inputs))
+    with threads(1):  # a few examples are no work for more
+        if single_path:
+            choices = [choice for choice in network.program.choices if choice.name in mix]
+            held = costliest_path(network, inputs, choices)
+        else:
+            held = kept_bytes(network, inputs, mix=mix)
+    return Need(COPIES * weights, held / len(inputs), forgets=not single_path)
 
 
 def free_bytes(device: torch.device) -> float | None:
@@ -139,5 +150,6 @@ def _lacking(need: Need | None, batch_size: int, device: torch.device) -> str:
     if need is not None and whole is not None and need.at(batch_size) > whole:
         advice = need.advice(whole)
     else:
-        advice = f"take batches of {max(batch_size // 2, 1)} (search.batch_size), or search.checkpoint = true"
+        advice = f"take batches of {max(batch_size // 2, 1)} (search.batch_size)"
+        advice += ", or search.checkpoint = true" if need is None or need.forgets else ""
     return f"out of memory on {device}{there} at batches of {batch_size}{about}: {advice}"

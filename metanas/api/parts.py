@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metanas.api.conflicts import conflicts
 from metanas.api.costing import Costing
 from metanas.api.executor import fused_if_equal
-from metanas.api.identity import describe
-from metanas.api.memory import check_extent
+from metanas.api.handed import Handed, name_of
+from metanas.api.host import building
 from metanas.api.origin import Origin
-from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
-from metanas.api.scoring import TRIED, useless
 from metanas.bilevel import CudaGraphs, Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
-from metanas.errors import DataError, RankError, RecipeError, ShapeError
 from metanas.evaluation import (
     Briefly,
     OperationTable,
@@ -36,12 +30,10 @@ from metanas.evaluation import (
     short_training,
     zero_cost,
 )
-from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Objective, Refinement, Round, ValueSearch
-from metanas.loop.checks import check_scored
+from metanas.loop import VALUE, Brief, GradientSearch, Hyperband, Refinement, Round, ValueSearch
 from metanas.modes import meta_network
 from metanas.network import (
     OPS,
-    Maker,
     Network,
     WithAuxiliary,
     bequeath,
@@ -55,7 +47,6 @@ from metanas.network import (
 from metanas.network.blocks import Phase
 from metanas.recipe import Recipe
 from metanas.recipe.tables import (
-    check_precision,
     make_controller,
     make_device,
     make_estimator,
@@ -67,51 +58,8 @@ from metanas.space import Architecture, Space
 
 COMPARED = 4
 """Examples on which the executors are compared."""
-BUILDING = threading.Lock()
+DRAWING = threading.Lock()
 """Held while a network draws its weights: torch's modules know one generator, which is that of all threads."""
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-Metric = Callable[[Tensor, Tensor], Tensor | float]
-
-
-@dataclass(frozen=True)
-class Handed:
-    """Objects that a user gave in place of names; a resumed run needs them again. `module`: one in which choices are
-    marked, whose space it is.
-    """
-
-    controller: Controller | None = None
-    estimator: Estimator | None = None
-    ops: Mapping[str, Maker] | None = None
-    loss: Loss | None = None
-    metric: Metric | None = None
-    module: nn.Module | None = None
-    objective: Objective | None = None
-
-    def described(self) -> dict[str, str]:
-        """Name -> a word on each that was given, equal for equal objects as far as that can be told from outside.
-
-        >>> Handed(loss=nn.functional.mse_loss).described()
-        {'loss': 'mse_loss'}
-        """
-        given = {name: getattr(self, name) for name in ("controller", "estimator", "loss", "metric", "objective")}
-        words = {name: describe(value) for name, value in given.items() if value is not None}
-        if self.module is not None:
-            words["module"] = build_of(self.module)
-        return words if self.ops is None else {**words, "ops": ", ".join(map(self._operation, sorted(self.ops)))}
-
-    def _operation(self, name: str) -> str:
-        """Its name, and for a frozen module what tells its weights."""
-        return " ".join([name, *filter(None, [getattr((self.ops or {})[name], "fingerprint", None)])])
-
-
-def name_of(metric: Metric) -> str:
-    """What a metric of the user's is called: its `__name__`, or its class's.
-
-    >>> name_of(nn.functional.mse_loss), name_of(nn.MSELoss())
-    ('mse_loss', 'MSELoss')
-    """
-    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 @dataclass(frozen=True)
@@ -176,140 +124,6 @@ class Parts:
         """Whether there is an architecture to be found; False where a transfer brings it."""
         return self.origin is None or self.origin.how == "search"
 
-    def check(self) -> None:
-        """Finds what would otherwise be found after the run had begun, on tensors without memory.
-
-        Raises:
-            SpaceError: a choice that the controller cannot relax, or an estimator or a price that it cannot learn from;
-                an unknown operation.
-            ShapeError: shapes that do not fit.
-            RecipeError: other choices in the space of the networks that are trained from scratch; a precision that the
-                device or the estimator does not go with; a score that is not finite.
-        """
-        if self.final_space.choices != self.space.choices:
-            raise RecipeError(["evaluation.space: changes the choices of the space, so what is found would not fit"])
-        controller = self.controller if self.searches else None
-        learned = isinstance(controller, GradientController) and not controller.fixed
-        self._check_ranks()
-        self._check_together(controller)
-        check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
-        if self.handed.module is None:
-            self._check_networks(controller)
-        else:
-            check_module(self.handed.module, self.space, self.data, self.recipe, mixed=self.by_gradient)
-            self._check_norms(self.handed.module)
-        if isinstance(controller, GradientController):
-            controller.start(self.space, generator=seeded(self.recipe.seed, "omega"))
-        within, price = self.within, self.costing.price  # both raise what is wrong with them
-        if isinstance(controller, GradientController):
-            check_scored(controller, self.estimator, price)
-        if self.origin is not None and not self.searches and not within.keeps(self.origin.architecture):
-            raise RecipeError(["search.limits: the architecture that is carried over is beyond them; loosen them"])
-        if self.searches:
-            self._check_scores(within)
-
-    def _check_scores(self, within: Space) -> None:
-        """Refuses a score that is finite on none of the random architectures that it is tried on; mostly one is."""
-        section, rng = self.recipe.search, np.random.default_rng(0)
-        objective = None if section.objective == "training" else section.objective
-        named = {"objective": objective, "screen.score": section.screen.score}
-        problems = [
-            f"search.{key}: {problem}"
-            for key, name in named.items()
-            if name and (problem := useless(name, self.scored(name), (within.sample(rng) for _ in range(TRIED))))
-        ]
-        if problems:
-            raise RecipeError(problems)
-
-    def _check_networks(self, controller: Controller | None) -> None:
-        outputs, ops = self.data.outputs, self.handed.ops or OPS
-        rows = len(self.data.shape) == 1
-        with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
-            if isinstance(controller, GradientController):
-                check_extent(self.space, self.data.shape, outputs, ops, self.device)
-                trained = controller.supernet_space(self.space)
-                self._require_outputs(supernet(trained, self.data.shape, outputs, ops=ops))
-                self._check_weights_fit(trained is self.space)
-            head = self._auxiliary_node()
-            if not isinstance(controller, GradientController) or self.final_space is not self.space or head:
-                one = self.space.sample(np.random.default_rng(0))
-                last = derived(self.final_space, one, self.data.shape, outputs, ops=ops)
-                self._require_outputs(last)
-                if head:
-                    WithAuxiliary(last, head, outputs, seed=0)
-
-    def _check_weights_fit(self, fits: bool) -> None:
-        """Refuses what goes on with a supernet's weights where the controller's supernet is not of the space."""
-        wanted = []
-        if self.recipe.search.refine and self.recipe.search.refine_from == "supernet":
-            wanted.append("search.refine_from: the supernet's weights do not fit a derived network; take scratch")
-        if self.origin is not None:
-            wanted.append("search.controller: its supernet cannot begin with the weights of a network; take another")
-        if wanted and not fits:
-            raise RecipeError([f"{line} ({type(self.controller).__name__} has partial channels)" for line in wanted])
-
-    def _check_together(self, controller: Controller | None) -> None:
-        """Refuses settings that do not go with the controller, and limits that nothing keeps."""
-        given = {"objective": self.handed.objective is not None, "module": self.handed.module is not None}
-        problems = [] if controller is None else conflicts(self.recipe.search, controller, **given)
-        if problems:
-            raise RecipeError(problems)
-        if self.ranks.count > 1 and self.costing.measures:
-            raise RankError(
-                "every rank would measure other latencies; give a file that holds them: search.latency_table"
-            )
-
-    def _check_ranks(self) -> None:
-        """Refuses what several processes cannot share."""
-        if self.ranks.count == 1:
-            return
-        if not self.by_gradient:
-            raise RankError(
-                f"a search by values ({type(self.controller).__name__}) runs in one process, and torchrun started "
-                f"{self.ranks.count}; start it without torchrun, or take a controller that needs gradients"
-            )
-        for name in ("inner", "outer"):
-            size = min(self.recipe.search.batch_size, self.data.sizes[name])
-            if size % self.ranks.count:
-                raise RecipeError(
-                    [f"search.batch_size: batches of {size} ({name} split) cannot be shared evenly by "
-                     f"{self.ranks.count} ranks"]
-                )  # fmt: skip
-
-    @staticmethod
-    @contextmanager
-    def _advised(advice: str) -> Iterator[None]:
-        try:
-            yield
-        except ShapeError as error:
-            raise ShapeError(f"{error}{advice}") from None
-
-    def _auxiliary_node(self) -> str | None:
-        if self.recipe.evaluation.auxiliary and self.final_space.auxiliary is None:
-            raise RecipeError([f"evaluation.auxiliary: {self.space.name} names no node for an auxiliary head; take 0"])
-        return self.final_space.auxiliary if self.recipe.evaluation.auxiliary else None
-
-    def _require_outputs(self, network: Network) -> None:
-        """Refuses a network whose output is not what the data need, or whose norms would see one row at a time."""
-        self._check_norms(network)
-        given, needed = network.shapes[network.program.output], (self.data.outputs,)
-        if given != needed:
-            raise ShapeError(
-                f"{self.space.name} gives {given} for inputs {self.data.shape}, the data need {needed}; take a space "
-                "for such inputs, or end it with a classifier or a linear operation whose width is NEEDED"
-            )
-
-    def _check_norms(self, network: nn.Module) -> None:
-        if any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
-            single = [s for s in ("search", "evaluation") if getattr(self.recipe, s).batch_size == 1]
-            if single:
-                raise RecipeError([f"{s}.batch_size: one row has no batch statistics; take 2 or more" for s in single])
-            short = [name for name, size in self.data.sizes.items() if size == 1]
-            if short:
-                raise DataError(
-                    f"{' and '.join(short)} has 1 row, which has no batch statistics; at least 2 are needed"
-                )
-
     def number(self, *parts: int | str) -> int:
         """A seed for one purpose, a function of the recipe's seed."""
         return seeded(self.recipe.seed, *parts).initial_seed()
@@ -368,12 +182,14 @@ class Parts:
         if isinstance(controller, ValueController | ParetoController):
             return self._by_value(controller)
         assert isinstance(controller, GradientController)  # there are two kinds
-        network = self._supernet(controller).to(self.device)
+        with building():
+            network = self._supernet(controller).to(self.device)
         if self.origin is not None:
             bequeath(network, self.origin.weights)
         if self.recipe.search.executor == "fused" and self.handed.module is None:
             ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
-            network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
+            with building():
+                network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
         problem = meta_network(
             network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
         )
@@ -486,7 +302,7 @@ class Parts:
 
         def build(architecture: Any) -> nn.Module:
             phase: Phase = "scratch" if weights is None else "search"  # the supernet's weights know batch statistics
-            with BUILDING:
+            with DRAWING:
                 network = self._derived(architecture, self.space, phase=phase, seed=self.number("weights", "objective"))
             if weights is not None:
                 own = self.handed.module

@@ -15,8 +15,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy import stats
-
 from metanas.errors import RunError
 
 Scores = Mapping[str, Mapping[int, float]]
@@ -65,6 +63,8 @@ def _standing(name: str, scores: Scores, baseline: str, rank: float | None) -> S
     interval = p = None
     error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
     if error:  # without spread nothing can be said: a few seeds that agree are no certainty
+        from scipy import stats  # a second of every search's start, otherwise
+
         freedom = len(differences) - 1
         interval = float(stats.t.ppf(0.975, freedom)) * error
         p = float(2 * stats.t.sf(abs(gain or 0.0) / error, freedom))
@@ -76,5 +76,7 @@ def _ranks(scores: Scores) -> dict[str, float]:
     shared = set.intersection(*(set(scores[name]) for name in names)) if names else set()
     if not shared:
         return {}
+    from scipy import stats
+
     rows = [stats.rankdata([-scores[name][seed] for name in names]) for seed in sorted(shared)]
     return {name: float(statistics.mean(row[k] for row in rows)) for k, name in enumerate(names)}

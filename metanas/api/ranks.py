@@ -24,6 +24,9 @@ TIMEOUT = timedelta(minutes=5)
 
 GO, STOP, PAUSE = range(3)
 
+_parted: list[int] = []
+"""How many ranks there were, once they have parted; of the process, since it is the others that have ended."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -33,6 +36,8 @@ class Ranks:
     count: int = 1
     control: Any = None
     """The group in which numbers of the host are compared."""
+    parted: int = 1
+    """Of how many this is what is left: the others ended with an earlier search of the same script."""
 
     @property
     def share(self) -> tuple[int, int]:
@@ -41,6 +46,17 @@ class Ranks:
     @property
     def leads(self) -> bool:
         return self.rank == 0
+
+    def part(self) -> None:
+        """The search is over: the first rank goes on by itself, also with the rest of its script, and the others end.
+
+        Raises:
+            SystemExit: of a rank that does not lead.
+        """
+        if not self.leads:
+            raise SystemExit(0)
+        if self.count > 1:
+            _parted.append(self.count)
 
     def most(self, number: int) -> int:
         """The largest of what the ranks say.
@@ -62,12 +78,12 @@ class Ranks:
 
 
 def started(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes `torchrun` started; 1 without it.
+    """How many processes `torchrun` started; 1 without it, and once they have parted (`Ranks.part`).
 
     >>> started({}), started({"WORLD_SIZE": "4", "RANK": "0"})
     (1, 4)
     """
-    return int(environment.get("WORLD_SIZE", "1")) if "RANK" in environment else 1
+    return int(environment.get("WORLD_SIZE", "1")) if "RANK" in environment and not _parted else 1
 
 
 def refuse_more(ranks: Ranks) -> None:
@@ -83,7 +99,7 @@ def joined() -> Iterator[Ranks]:
     A process group that is there already is used as it is.
     """
     if started() == 1:
-        yield Ranks()
+        yield Ranks(parted=max(_parted, default=1))
         return
     import torch
     import torch.distributed as dist

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from metanas.api.documents import read_document, read_spaces, scale_of, table_of
+from metanas.api.handed import Handed, Loss, Metric
 from metanas.api.jobs import View
 from metanas.api.own_module import build_of, given
-from metanas.api.parts import Handed, Loss, Metric
 from metanas.api.telling import Formats, Writing
 from metanas.api.transferring import Asked, transferred
 from metanas.data.csv_file import rows_of

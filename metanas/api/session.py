@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from metanas import __version__
+from metanas.api.host import threads
 from metanas.api.identity import SCHEMA
 from metanas.api.memory import free_bytes, named, need_of
 from metanas.api.parts import Parts
 from metanas.api.recorder import Recorder
-from metanas.api.threads import threads
 from metanas.errors import CheckpointError, DivergedError
 from metanas.evaluation import ScratchTraining, cost, score
 from metanas.loop import GradientSearch, Hyperband, Refinement, ValueSearch
@@ -120,7 +120,8 @@ class Session:
         """The steps of a search; what they need is said before, and that there is not enough in one line."""
         device, batch_size = self.parts.device, self.parts.recipe.search.batch_size // self.parts.ranks.count
         with named(None, batch_size, device):
-            need = need_of(search.network, *self.parts.probe(search.controller))
+            alone = search.controller.single_path
+            need = need_of(search.network, *self.parts.probe(search.controller), single_path=alone)
         free = free_bytes(device)
         self.recorder.need(batch_size, need.at(batch_size), free)
         if free is not None and need.at(batch_size) > free:
@@ -130,8 +131,7 @@ class Session:
 
     def _lead(self) -> None:
         """What comes now, the first rank does alone; the others are at their end."""
-        if not self.parts.ranks.leads:
-            raise SystemExit(0)
+        self.parts.ranks.part()
         self.recorder.alone()
 
     def _refined(self, start: Architecture, state: dict[str, Any] | None) -> tuple[dict[str, Any], Network]:

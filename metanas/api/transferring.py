@@ -14,11 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from metanas.api.checking import check
 from metanas.api.documents import read_document
+from metanas.api.handed import Handed
+from metanas.api.host import threads
 from metanas.api.jobs import View, begin
 from metanas.api.origin import HOWS, Origin, without_head
-from metanas.api.parts import Handed, Parts
-from metanas.api.threads import threads
+from metanas.api.parts import Parts
 from metanas.api.work import SearchJob
 from metanas.data import Data, Table
 from metanas.errors import DataError, RecipeError, RunError, ShapeError, nearest
@@ -133,7 +135,7 @@ def prepare(found: Found, recipe: Recipe, data: Any, asked: Asked, handed: Hande
     rate = 0.0 if asked.how == "frozen" else SLOWER if asked.lr is None else asked.lr / lr
     origin = Origin(asked.how, rate, str(found.run), found.architecture, weights)
     parts = Parts(recipe, found.space, found.space, loaded, handed, origin)
-    parts.check()
+    check(parts)
     _check_shapes(parts, origin, found.shape)
     return parts
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from metanas import __version__
 from metanas.api.choosing import check_sampler
 from metanas.api.documents import facts_of, source_of
+from metanas.api.handed import Metric
+from metanas.api.host import threads
 from metanas.api.identity import SCHEMA, surroundings, told_differences
 from metanas.api.jobs import View, begin, go_on
-from metanas.api.parts import Metric
 from metanas.api.recorder import Recorder
 from metanas.api.telling import Formats, Writing
-from metanas.api.threads import threads
 from metanas.api.tuning_parts import TuneHanded, TuneParts, built, spoil
 from metanas.api.tuning_session import TuneSession
 from metanas.bilevel import Estimator

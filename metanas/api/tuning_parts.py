@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from metanas.api.documents import HANDED_FACTS, facts_of
+from metanas.api.handed import Metric, name_of
 from metanas.api.identity import FREE, describe, space_identity
-from metanas.api.parts import Metric, name_of
 from metanas.bilevel import Bilevel, Estimator, Implicit, Tree
 from metanas.data import Data, Split, Task
 from metanas.data.seeds import seeded

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metanas.api.checking import check
 from metanas.api.documents import document_of, identity_of, source_of
+from metanas.api.handed import Handed
+from metanas.api.host import building
 from metanas.api.own_module import made_by
-from metanas.api.parts import Handed, Parts
+from metanas.api.parts import Parts
 from metanas.api.ranks import Ranks
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
@@ -51,7 +54,8 @@ def prepare(
         last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
     found = make_data(recipe, data).to(make_device(recipe.device))
     parts = Parts(recipe, built, last, found, handed, ranks=ranks)
-    parts.check()
+    with building():
+        check(parts)
     return parts
 
 

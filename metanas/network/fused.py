@@ -21,6 +21,7 @@ from metanas.network.network import Network, module_name
 from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
 from metanas.network.segments import segments
+from metanas.network.trial import trial_of
 from metanas.space import Apply, Combine, Step
 
 Plan = tuple[list[tuple[FusedStep, tuple[str, ...]]], str]
@@ -112,7 +113,7 @@ class FusedNetwork(Network):
 
     def copied(self) -> FusedNetwork:
         """A twin of a copy: what runs on it leaves no trace here, whatever an operation of the user's does."""
-        return FusedNetwork(copy.deepcopy(self.plain), {kind: OPS[kind] for kind in self._own}, self._checkpoint)
+        return FusedNetwork(trial_of(self.plain, self._own), {kind: OPS[kind] for kind in self._own}, self._checkpoint)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         return copy.deepcopy(self.plain, memo)

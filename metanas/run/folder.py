@@ -10,6 +10,7 @@ Each JSON file says its schema.  An unknown, newer one is refused with the versi
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,9 +111,25 @@ class RunFolder:
 
         >>> RunFolder(runs_root() / "first").resumed_by, RunFolder(Path("/data/first")).resumed_by
         ('metanas resume first', "metanas.resume(Path('/data/first'))")
+
+        A module of the user's is handed over again: the file that made it is named, where one did.
         """
         named = is_name(self.name) and run_path(self.name) == self.path
-        return f"metanas resume {self.name}" if named else f"metanas.resume(Path({str(self.path)!a}))"
+        module, file = self._module()
+        if named and (file or not module):
+            return f"metanas resume {self.name}" + (f" --module {shlex.quote(file)}" if file else "")
+        place = f"{self.name!a}" if named else f"Path({str(self.path)!a})"
+        return f"metanas.resume({place}" + (f", module={f'{file!a}' if file else '...'})" if module else ")")
+
+    def _module(self) -> tuple[bool, str]:
+        """Whether the run is of a module of the user's, and the file that made it; "" where the recipe names none."""
+        try:
+            document = self.read_recipe()
+            if "module" not in document.get("handed", {}):
+                return False, ""
+            return True, str(document["recipe"]["space"].get("name") or "")
+        except (RunError, KeyError, TypeError, AttributeError):  # not there, or written by another hand
+            return False, ""
 
     @property
     def events(self) -> Path:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import metanas
 from metanas.api import comparison, pacing
 from metanas.api.cells import Cells
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.ranking import standings
 from metanas.api.work import prepare
 from metanas.cli.app import app

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import metanas.api
 from metanas.api.executor import fused_if_equal
-from metanas.api.parts import Handed
+from metanas.api.handed import Handed
 from metanas.api.work import prepare
 from metanas.errors import RecipeError
 from metanas.network import OPS, FusedNetwork, Network, fused, supernet
@@ -85,3 +85,35 @@ def test_comparing_leaves_the_network_and_the_generators_as_they_were(tiny: Spac
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in fused(network).parameters())
+
+
+def test_the_comparison_is_on_smaller_images_where_the_network_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    right = FusedNetwork.forward
+
+    def forward(self: FusedNetwork, *inputs: Tensor, **arguments: Any) -> Tensor:
+        seen.append(tuple(inputs[0].shape))
+        return right(self, *inputs, **arguments)
+
+    monkeypatch.setattr(FusedNetwork, "forward", forward)
+    body = one_of("body", {"conv": op("conv", width=3, norm="batch"), "skip": op("skip")})
+    for tail in (
+        (("head", op("classifier", width=NEEDED)),),
+        (("flat", op("flatten")), ("head", op("linear", width=NEEDED))),
+    ):
+        network = supernet(Space(chain(("stem", op("conv", width=3)), ("body", body), *tail)), (1, 16, 16), 2)
+        before = torch.get_num_threads()
+        assert fused_if_equal(network, torch.rand(4, 1, 16, 16), MIX, ops=OPS, warn=print) is not network
+        assert torch.get_num_threads() == before
+    small, whole = (4, 1, 4, 4), (4, 1, 16, 16)
+    assert seen == [small, small, whole]  # a linear layer on all positions knows how many there are
+
+
+def test_modules_that_keep_nothing_are_not_copied_for_the_comparison() -> None:
+    body = one_of("body", {"mine": op("mine"), "skip": op("skip")})
+    ops = {**OPS, "mine": lambda op, shape, phase: nn.BatchNorm2d(shape[0])}
+    space = Space(chain(("stem", op("conv", width=2)), ("body", body), ("head", op("classifier", width=NEEDED))), "own")
+    network = supernet(space, (1, 6, 6), 2, ops=ops)
+    twin = fused(network, ops=ops).copied()
+    assert twin.get_submodule("stem") is network.get_submodule("stem")
+    assert twin.get_submodule("body/mine") is not network.get_submodule("body/mine")

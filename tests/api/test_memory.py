@@ -48,6 +48,21 @@ def test_an_estimate_is_near_what_is_held(quick: Quick) -> None:
     assert held <= need.at(64) < 1.2 * held
 
 
+def test_a_single_path_needs_what_its_costliest_path_holds(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAS runs one candidate of each choice, so its need is less than the mixture's, and no checkpoint is advised."""
+    from metanas import load_space
+    from metanas.network import fused, supernet
+
+    monkeypatch.setattr("metanas.api.session.free_bytes", lambda device: 10_000.0)
+    (line,) = told(quick(controller="gdas", epochs=1).run, "warning")
+    assert " and 10.0 kB are free" in line and "search.checkpoint" not in line
+    space = load_space("nasbench201", channels=2, cells=1)
+    network, images = fused(supernet(space, (1, 8, 8), 2)), torch.randn(4, 1, 8, 8)
+    mix = {c.name: torch.full((5,), 0.2) for c in space.choices}
+    whole, path = (memory.need_of(network, images, mix, single_path=alone) for alone in (False, True))
+    assert path.weights == whole.weights and 0.5 * whole.example < path.example < 0.9 * whole.example
+
+
 @pytest.mark.parametrize(
     "error",
     [

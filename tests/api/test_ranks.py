@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import metanas
-from metanas.api.parts import Handed
-from metanas.api.ranks import Ranks, started
+from metanas.api.handed import Handed
+from metanas.api.ranks import Ranks, joined, started
 from metanas.api.recorder import Recorder
 from metanas.api.work import prepare
 from metanas.errors import RankError, RecipeError
@@ -37,15 +37,17 @@ SETTINGS = {
 LIMIT = 120
 
 
-def start(count: int, *words: str, environment: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
-    """`metanas WORDS` in `count` processes that are to work together."""
+def start(
+    count: int, *words: str, environment: dict[str, str] | None = None, code: str | None = None
+) -> list[subprocess.Popen[str]]:
+    """`metanas WORDS`, or a script, in `count` processes that are to work together."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "metanas", *words],
+            [sys.executable, *(["-m", "metanas", *words] if code is None else ["-c", code])],
             env={**os.environ, **meeting, **(environment or {}), "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -113,6 +115,47 @@ def test_a_rank_that_dies_ends_all_and_the_rest_can_go_on_alone(runs: Path) -> N
     assert status == 0 and "lost: finished" in output
     told = [e["message"] for e in read_events(run / "events.jsonl").events if e["kind"] == "log"]
     assert "ranks was 2, is 1: the result need not be bit-exact" in told
+
+
+TWO = """
+import metanas
+settings = {settings!r}
+for name in ("one", "two"):
+    result = metanas.search(run=name, settings=settings)
+    print(name, len(result.architecture), flush=True)
+"""
+
+
+@pytest.mark.long
+def test_a_second_search_of_a_script_runs_in_the_first_process_and_says_so(runs: Path) -> None:
+    """The other rank ended with the first one; waiting for it would take minutes and end in an error."""
+    code = TWO.format(settings=SETTINGS | {"search.epochs": 1, "evaluation.epochs": 1})
+    first, second = ended(start(2, code=code, environment={"METANAS_TIMEOUT": "30"}))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert [line.split()[0] for line in first[1].splitlines()] == ["one", "two"] and second[1] == ""
+    ranks = [RunFolder.open(runs / name).read_recipe()["versions"]["ranks"] for name in ("one", "two")]
+    assert ranks == [2, 1] and "ended with an earlier search of this script" not in told(runs / "one")
+    assert "torchrun started 2 processes, and the others ended with an earlier search of this script" in told(
+        runs / "two"
+    )
+
+
+def told(run: Path) -> str:
+    return "\n".join(e["message"] for e in read_events(run / "events.jsonl").events if e["kind"] == "log")
+
+
+def test_ranks_part_once_the_search_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metanas.api.ranks._parted", [])
+    torchrun = {"WORLD_SIZE": "4", "RANK": "0"}
+    with pytest.raises(SystemExit) as end:
+        Ranks(1, 4).part()
+    assert end.value.code == 0 and started(torchrun) == 4
+    Ranks().part()
+    assert started(torchrun) == 4  # one alone parts from nobody
+    Ranks(0, 4).part()
+    assert started(torchrun) == 1
+    with joined() as ranks:
+        assert (ranks.count, ranks.parted) == (1, 4)
 
 
 @pytest.mark.parametrize(

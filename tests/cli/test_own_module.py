@@ -72,3 +72,21 @@ def test_the_seed_decides_the_weights(folder: Path) -> None:
 def test_what_is_no_module_is_refused(folder: Path) -> None:
     (folder / "three.py").write_text("def space(): return 3", encoding="utf-8")
     assert "space() must return a Space or a module, got int" in said("search", "three.py", code=1)
+
+
+def test_a_step_is_timed_without_the_fused_executor(folder: Path) -> None:
+    words = ("bench", "net.py", "--image", "1x8x8", "--batch-size", "4", "--repeats", "1", "--device", "cpu")
+    lines = said(*words, "--threads", "1", "--set", "width=4").splitlines()
+    assert lines[0].startswith("net, 1x8x8, batches of 4; CPU") and [line.split()[0] for line in lines[2:]] == [
+        "per",
+        "plain",
+    ]
+    assert "the module gives (10,) for inputs (1, 8, 8); to be timed it gives (3,)" in said(
+        *words, "--classes", "3", code=1
+    )
+
+
+def test_what_goes_on_with_a_run_names_the_file(folder: Path) -> None:
+    words = ("--set", "device=cpu", "--set", "threads=1", "--plain", "--run", "a")
+    said("search", "net.py", *words)
+    assert "exists; resume it (metanas resume a --module net.py)" in said("search", "net.py", *words, code=1)

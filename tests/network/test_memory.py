@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad
 
 from metanas import load_space
-from metanas.network import fused, supernet
+from metanas.network import Taken, fused, supernet
 from metanas.network.fused import difference
-from metanas.network.memory import kept_bytes
+from metanas.network.memory import costliest_path, kept_bytes
 from metanas.network.segments import Segment
-from metanas.space import Space, chain, op
+from metanas.space import NEEDED, Space, chain, one_of, op
 
 SPACES = {"nasbench201": {"channels": 4, "cells": 2}, "darts": {"channels": 4, "layers": 4}}
 
@@ -22,6 +24,30 @@ def test_kept_bytes_are_counted_once_and_grow_with_the_batch() -> None:
     network = supernet(space, (1, 2, 2), 1)
     one, four = (kept_bytes(network, torch.ones(n, 1, 2, 2, requires_grad=True), mix={}) for n in (1, 4))
     assert one == 2 * 4 * 4 and four == 4 * one  # both outputs, float32
+
+
+def test_the_costliest_path_is_that_of_all_paths() -> None:
+    """Of every path in turn; the dearest candidate stands in another place in each of the two kinds of choice."""
+    conv, act, none = op("conv", width=3, kernel=3, norm="batch"), op("activation", activation="tanh"), op("none")
+    rows = {
+        "a": {"act": act, "conv": conv, "none": none},
+        "b": {"conv": conv, "act": act},
+        "c": {"act": act, "none": none},
+    }
+    body = [("stem", op("conv", width=3)), *((name, one_of(name, ops)) for name, ops in rows.items())]
+    space = Space(chain(*body, ("head", op("classifier", width=NEEDED))))
+    network, images = supernet(space, (1, 4, 4), 2), torch.ones(3, 1, 4, 4)
+    held = {}
+    for path in itertools.product(*(range(len(c.candidates)) for c in space.choices)):
+        weights = [
+            torch.eye(len(c.candidates))[k].clone().requires_grad_() for c, k in zip(space.choices, path, strict=True)
+        ]
+        mix = {c.name: Taken(k, w) for c, k, w in zip(space.choices, path, weights, strict=True)}
+        held[path] = kept_bytes(network, images, mix=mix)
+    assert len(set(held.values())) > 3
+    assert costliest_path(network, images, space.choices) == max(held.values())
+    whole = {c.name: torch.full((len(c.candidates),), 0.5, requires_grad=True) for c in space.choices}
+    assert max(held.values()) < kept_bytes(network, images, mix=whole)
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -135,3 +135,16 @@ def test_the_records_are_standard_library_only():
     script = "import sys, metanas.run; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "metanas" in done.stdout.split() and not heavy & set(done.stdout.split())
+
+
+def test_what_goes_on_with_a_run_of_a_module_hands_it_over(root):
+    own = {"handed": {"module": "Net 0123"}}
+    for name, made, advice in (
+        ("a", {**own, "recipe": {"space": {"name": "my nets/net.py"}}}, "metanas resume a --module 'my nets/net.py'"),
+        ("b", {**own, "recipe": {"space": {"name": None}}}, "metanas.resume('b', module=...)"),
+        ("c", {"handed": {"loss": "mse_loss"}, "recipe": {"space": {"name": "darts"}}}, "metanas resume c"),
+        ("d", {**own, "recipe": 3}, "metanas resume d"),  # of another hand
+    ):
+        folder = RunFolder.create(name)
+        folder.write_recipe({"schema": 1, **made})
+        assert folder.resumed_by == advice
