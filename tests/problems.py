@@ -54,13 +54,13 @@ def nasbench201(channels: int = 4, cells: int = 1) -> Space:
 DARTS_OPS = shipped("darts").OPERATIONS
 
 
-def darts(channels: int = 4, layers: int = 3) -> Space:
-    return shipped("darts").space(channels, layers)
+def darts(channels: int = 4, layers: int = 3, operations: str = "all") -> Space:
+    return shipped("darts").space(channels, layers, operations)
 
 
-def darts_size() -> int:
+def darts_size(options: int = 7) -> int:
     """Per cell: 2 of n inputs at each node, one of 7 operations on each of the 8 edges taken."""
-    return (math.prod(math.comb(n, 2) for n in range(2, 6)) * 7**8) ** 2
+    return (math.prod(math.comb(n, 2) for n in range(2, 6)) * options**8) ** 2
 
 
 # Multilayer perceptrons for tables
@@ -311,6 +311,7 @@ KNOWN = (
     Known("nested", nested, 3**3 + 1, outputs=3),
     Known("nasbench201", nasbench201, 5**6),
     Known("darts", darts, darts_size(), (3, 16, 16)),
+    Known("darts S4", lambda: darts(2, 3, "S4"), darts_size(2), (3, 8, 8)),
     Known("mlp", mlp, mlp_size(2), (5,), 3),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),

@@ -29,7 +29,7 @@ class Part:
     """What one operation becomes.
 
     call:       makes the module; `{0}`, `{1}` stand for `widths`; empty where no module is needed
-    widths:     numbers of channels
+    widths:     numbers of channels, and others by which uses of one cell may differ
     use:        the value: `{module}` is the module, `{x}` the value it is applied to
     block:      the class that `call` needs
     names:      (beginning of a parameter's name in the source, beginning in the file); the first that fits counts
@@ -232,6 +232,10 @@ def _narrow(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(use="{x}[:, :{0}]", widths=(width_of(op, shape),))
 
 
+def _noise(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part(f"Noise(stride={op.stride}, stream={{0}})", (int(op.option("stream", 0)),), block=Block("noise"))
+
+
 def _rest(op: Op, shape: Shape, module: nn.Module) -> Part:
     last = f"{{x}}[:, -{width_of(op, shape)}:]"
     return (
@@ -275,5 +279,6 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     "token_mix": lambda op, shape, module: Part(f"TimeLinear({shape[0]})", block=Block("token_mix")),
     "position": lambda op, shape, module: Part(f"Position({shape[0]}, {{0}})", (shape[1],), block=Block("position")),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
+    "noise": _noise,
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""
