@@ -1,6 +1,10 @@
-"""Further classes of the written file, as text: noise."""
+"""Further classes and functions of the written file, as text: noise, and operations on graphs."""
 
-CALLED = {"noise": "Noise"}
+CALLED = {
+    "noise": "Noise",
+    "graph_attention": "GraphAttention",
+    **{kind: kind for kind in ("graph_sum", "graph_mean", "graph_max", "nodes_sum", "nodes_mean", "nodes_max")},
+}
 """Kind of block -> what its class is called."""
 
 TEXTS = {
@@ -31,6 +35,60 @@ class {name}(nn.Module):
 
     def shifted(self, x: Tensor, places: int) -> Tensor:  # zeros come in
         return (x >> places) & (2 ** (64 - places) - 1)
+''',
+    "graph_sum": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The sum of the values of the nodes that a node reads."""
+    edges = (graph[:, :, -x.shape[1] :] > 0).to(x.dtype)  # who reads whom
+    return edges @ x
+''',
+    "graph_mean": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The mean of the values of the nodes that a node reads."""
+    edges = (graph[:, :, -x.shape[1] :] > 0).to(x.dtype)  # who reads whom
+    return edges @ x / edges.sum(2, keepdim=True).clamp(min=1)
+''',
+    "graph_max": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The largest of each feature of the nodes that a node reads."""
+    edges = (graph[:, :, -x.shape[1] :] > 0).to(x.dtype)  # who reads whom
+    read = x[:, None].masked_fill(edges[:, :, :, None] == 0, -torch.inf).amax(2)
+    return torch.where(edges.sum(2, keepdim=True) > 0, read, 0.0)
+''',
+    "graph_attention": '''
+class {name}(nn.Module):
+    """What a node reads, weighed by how well the two go together."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.empty(features))
+        self.other = nn.Parameter(torch.empty(features))
+        nn.init.normal_(self.own, std=features**-0.5)
+        nn.init.normal_(self.other, std=features**-0.5)
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:  # (batch, nodes, features)
+        edges = (graph[:, :, -x.shape[1] :] > 0).to(x.dtype)  # who reads whom
+        scores = (x @ self.own)[:, :, None] + (x @ self.other)[:, None]
+        scores = F.leaky_relu(scores, 0.2).masked_fill(edges == 0, -1e9)
+        return (scores.softmax(2) * edges) @ x
+''',
+    "nodes_sum": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The sum over the nodes that are there."""
+    there = (graph[:, :, -x.shape[1] :] > 0).diagonal(dim1=1, dim2=2)[:, :, None]
+    return (x * there).sum(1)
+''',
+    "nodes_mean": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The mean over the nodes that are there."""
+    there = (graph[:, :, -x.shape[1] :] > 0).diagonal(dim1=1, dim2=2)[:, :, None]
+    return (x * there).sum(1) / there.sum(1).clamp(min=1)
+''',
+    "nodes_max": '''
+def {name}(x: Tensor, graph: Tensor) -> Tensor:
+    """The largest of each feature over the nodes that are there."""
+    there = (graph[:, :, -x.shape[1] :] > 0).diagonal(dim1=1, dim2=2)[:, :, None]
+    return torch.where(there.any(1), x.masked_fill(~there, -torch.inf).amax(1), 0.0)
 ''',
 }
 """Kind of block -> its definition, under `{name}`."""

@@ -30,6 +30,7 @@ from metanas.network.blocks import (
     activation,
     norm,
 )
+from metanas.network.graphs import GRAPH_OPS
 from metanas.network.noise import noise
 from metanas.network.tokens import TOKEN_OPS
 from metanas.space import Op
@@ -152,6 +153,7 @@ class Last(nn.Module):
 
 OPS: Mapping[str, Maker] = {
     **TOKEN_OPS,
+    **GRAPH_OPS,
     "none": lambda op, shape, phase: Zero(op.width if isinstance(op.width, int) else None, op.stride),
     "skip": skip,
     "conv": conv,
