@@ -112,8 +112,8 @@ def vit_size(depth: int, heads: int) -> int:
     return 3 * sum((heads * 3) ** blocks for blocks in range(1, depth + 1))
 
 
-def mixers(width: int = 4, depth: int = 2) -> Space:
-    return shipped("mixers").space(width, depth, head=2)
+def mixers(width: int = 4, depth: int = 2, vocabulary: int = 0) -> Space:
+    return shipped("mixers").space(width, depth, 2, vocabulary)
 
 
 def graph_network(width: int = 4, depth: int = 2) -> Space:
@@ -349,6 +349,7 @@ KNOWN = (
     Known("motifs", motifs, motifs_size(2, 3, 3)),
     Known("mixers", mixers, 15 + 15**2, (5, 3)),
     Known("graph_network", graph_network, graph_network_size(2), (5, 8), 3),
+    Known("mixers of tokens", lambda: mixers(vocabulary=7), 15 + 15**2, (5,)),
     Known("sequence", sequence, math.factorial(3) * 4**3, (5, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),

@@ -20,6 +20,7 @@ from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
 from metanas.api.scoring import TRIED, useless
+from metanas.api.vocabulary import check_vocabulary
 from metanas.bilevel import Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
@@ -201,6 +202,7 @@ class Parts:
         self._check_together(controller)
         check_precision(self.recipe.precision, self.device, self.estimator if learned else None)
         if self.handed.module is None:
+            check_vocabulary(self.space, self.data)
             self._check_networks(controller)
         else:
             check_module(self.handed.module, self.space, self.data, self.recipe, mixed=self.by_gradient)
@@ -230,7 +232,7 @@ class Parts:
 
     def _check_networks(self, controller: Controller | None) -> None:
         outputs, ops = self.data.outputs, self.handed.ops or OPS
-        rows = len(self.data.shape) == 1
+        rows = len(self.data.shape) == 1 and not self.data.vocabulary
         with torch.device("meta"), self._advised("; for the rows of a table search mlp" if rows else ""):
             if isinstance(controller, GradientController):
                 check_extent(self.space, self.data.shape, outputs, ops, self.device)

@@ -282,6 +282,9 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     ),
     "token_mix": lambda op, shape, module: Part(f"TimeLinear({shape[0]})", block=Block("token_mix")),
     "position": lambda op, shape, module: Part(f"Position({shape[0]}, {{0}})", (shape[1],), block=Block("position")),
+    "embedding": lambda op, shape, module: Part(
+        f"Embedding({int(op.option('vocabulary', 0))}, {{0}})", (width_of(op, shape),), block=Block("embedding")
+    ),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
     "node_features": lambda op, shape, module: Part(use=f"{{x}}[:, :, :{shape[1] - shape[0]}]"),
     **{kind: _of_graph for kind in ("graph_sum", "graph_mean", "graph_max", "nodes_sum", "nodes_mean", "nodes_max")},

@@ -1,13 +1,28 @@
-"""Further classes and functions of the written file, as text: noise, and operations on graphs."""
+"""Further classes and functions of the written file, as text: noise, tokens, and operations on graphs."""
 
 CALLED = {
     "noise": "Noise",
+    "embedding": "Embedding",
     "graph_attention": "GraphAttention",
     **{kind: kind for kind in ("graph_sum", "graph_mean", "graph_max", "nodes_sum", "nodes_mean", "nodes_max")},
 }
 """Kind of block -> what its class is called."""
 
 TEXTS = {
+    "embedding": '''
+class {name}(nn.Module):
+    """A vector for each token, a whole number from 0; other numbers give zeros."""
+
+    def __init__(self, vocabulary: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocabulary, features))
+        nn.init.normal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, time)
+        token, last = x.long(), len(self.weight) - 1
+        known = (token >= 0) & (token <= last)
+        return F.embedding(token.clamp(0, last), self.weight) * known[:, :, None]
+''',
     "noise": '''
 class {name}(nn.Module):
     """N(0, 1) samples that are a function of the whole batch, by SplitMix64."""
