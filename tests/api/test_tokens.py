@@ -32,8 +32,7 @@ def test_a_search_reads_words(quick: Any, words: Any, tmp_path: Path) -> None:
     result = quick("mixers", tmp_path / "words.npz", controller="darts", settings={**TOKENS, **options})
     assert result.space.settings["vocabulary"] == 8
     assert result.test_accuracy > 0.9
-    (written, *_) = metanas.export(result, tmp_path / "out", ["python", "safetensors"])
-    spec = importlib.util.spec_from_file_location("written_tokens", written)
+    spec = importlib.util.spec_from_file_location("written_tokens", result.run / "network.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
