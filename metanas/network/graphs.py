@@ -43,7 +43,7 @@ class NodeFeatures(nn.Module):
     """(batch, nodes, features + nodes) -> (batch, nodes, features)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, : x.shape[2] - x.shape[1]]
+        return x[:, :, : x.shape[2] - x.shape[1]].contiguous()  # else a linear map of it is two operations
 
 
 class GraphSum(nn.Module):
