@@ -42,11 +42,14 @@ def test_a_search_reads_words(quick: Any, words: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(module.load()(asked), result.network(asked.float()))
     again = metanas.load_run(result.run).result()
     assert again.space.settings == result.space.settings
+    moved = again.transfer((words[0], 1 - words[1]), how="finetune", settings={"evaluation.epochs": 1})
+    assert moved.space.settings == result.space.settings, "new data of the same kind"
 
 
 def test_a_recurrent_cell_reads_words(quick: Any, words: Any) -> None:
     options = {"space.options": {"width": 4, "nodes": 1}, "search.epochs": 1}
-    result = quick("sequence", words, controller="darts", settings={**TOKENS, **options})
+    data = metanas.load_data(words, inputs="tokens")  # what the space would ask of the data has been seen to
+    result = quick("sequence", data, controller="darts", settings={"evaluation.random": 0, **options})
     assert result.space.settings["vocabulary"] == 8 and result.network(torch.zeros(2, 6)).shape == (2, 2)
 
 
