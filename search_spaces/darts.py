@@ -13,8 +13,10 @@ Spaces on which DARTS fails are parts of it (Zela et al., ICLR 2020, arXiv:1909.
     S1   two operations an edge: what was left when the least important were dropped again and again
     S2   skip_connect, sep_conv_3x3
     S3   none, skip_connect, sep_conv_3x3
+    S4   noise, sep_conv_3x3
 
-Each has (1 * 3 * 6 * 10 * 2^8)^2, about 2.1 * 10^9, architectures. (S4, whose candidate is noise, is not there.)
+Each has (1 * 3 * 6 * 10 * 2^8)^2, about 2.1 * 10^9, architectures. `noise` gives N(0, 1) samples in the place of what
+comes in. They are a function of the batch, new for every other one (`metanas.network.noise`).
 """
 
 from metanas.space import NEEDED, Choice, Content, Edge, Graph, Node, Space, one_of, op
@@ -23,6 +25,7 @@ OPERATIONS = (
     "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3",
     "dil_conv_5x5",
 )  # fmt: skip
+KNOWN = (*OPERATIONS, "noise")
 NODES = (2, 3, 4, 5)  # 0 and 1 are the cell's inputs
 KINDS = ("normal", "reduce")
 
@@ -36,7 +39,8 @@ S1 = {
 }  # fmt: skip
 """The pairs of operations on the edges of each node, from its inputs in order, as the authors' code lists them."""
 
-PARTS = {"all": OPERATIONS, "S2": ("skip_connect", "sep_conv_3x3"), "S3": ("none", "skip_connect", "sep_conv_3x3")}
+PARTS = {"all": OPERATIONS, "S2": ("skip_connect", "sep_conv_3x3"), "S3": ("none", "skip_connect", "sep_conv_3x3"),
+         "S4": ("noise", "sep_conv_3x3")}  # fmt: skip
 """Name -> the operations on every edge."""
 
 DARTS_V2 = {
@@ -51,7 +55,7 @@ DARTS_V2 = {
 
 def space(channels: int = 16, layers: int = 8, operations: str = "all") -> Space:
     """The space. `channels`: C, a quarter of what the first normal cell gives; `layers`: cells in all; `operations`:
-    all, S1, S2, S3, or the names of some joined by "+".
+    all, S1, S2, S3, S4, or the names of some joined by "+".
 
     Raises ValueError where there are fewer than 3 layers, no channels, or no such operations.
     """
@@ -68,7 +72,7 @@ def space(channels: int = 16, layers: int = 8, operations: str = "all") -> Space
                 f"cell{k}",
                 (Edge(older), Edge(newer)),
                 combine="each",
-                body=cell(width, reduce, after=reduced, operations=operations),
+                body=cell(width, reduce, after=reduced, operations=operations, place=k),
             )
         )
         older, newer, reduced = newer, f"cell{k}", reduce
@@ -78,8 +82,10 @@ def space(channels: int = 16, layers: int = 8, operations: str = "all") -> Space
     return Space(Graph(("image",), tuple(nodes), "head"), "darts", settings=settings, auxiliary=auxiliary)
 
 
-def cell(width: int, reduce: bool, *, after: bool, operations: str = "all") -> Graph:
-    """A cell whose nodes have `width` channels. `after`: it follows a reduction cell, so its older input is halved."""
+def cell(width: int, reduce: bool, *, after: bool, operations: str = "all", place: int = 0) -> Graph:
+    """A cell whose nodes have `width` channels. `after`: it follows a reduction cell, so its older input is halved;
+    `place`: the how many-th it is, by which its noise is its own.
+    """
     kind = KINDS[reduce]
     made = {"width": width, "norm": "batch_cell", "activation": "relu"}
 
@@ -92,8 +98,9 @@ def cell(width: int, reduce: bool, *, after: bool, operations: str = "all") -> G
             op("skip", stride=stride, **made),
             *(op("separable", kernel=k, stride=stride, repeat=2, **made) for k in (3, 5)),
             *(op("separable", kernel=k, stride=stride, repeat=1, dilation=2, **made) for k in (3, 5)),
+            op("noise", stride=stride, stream=14 * place + i * (i - 1) // 2 - 1 + j, beside="image"),
         )
-        named = dict(zip(OPERATIONS, contents, strict=True))
+        named = dict(zip(KNOWN, contents, strict=True))
         labels = labels_of(operations, kind, i, j)
         return one_of(
             f"{kind}.{i}<-{j}", {label: named[label] for label in labels}, never=("none",) * ("none" in labels)
@@ -120,7 +127,7 @@ def labels_of(operations: str, kind: str, i: int, j: int) -> tuple[str, ...]:
     if operations in PARTS:
         return PARTS[operations]
     named = operations.split("+")
-    if not set(named) <= set(OPERATIONS) or not set(named) - {"none"}:
-        known = f"{', '.join(('all', 'S1', 'S2', 'S3'))}, or some of {', '.join(OPERATIONS)} joined by '+'"
+    if not set(named) <= set(KNOWN) or not set(named) - {"none"}:
+        known = f"{', '.join(('all', 'S1', 'S2', 'S3', 'S4'))}, or some of {', '.join(KNOWN)} joined by '+'"
         raise ValueError(f"operations must be {known}, one of them not none; got {operations!r}")
-    return tuple(label for label in OPERATIONS if label in named)
+    return tuple(label for label in KNOWN if label in named)

@@ -16,6 +16,7 @@ A choice of a block matters only where the network is as deep: 15 + 15^2 + ... +
 four blocks, written `2 [attention/64 conv7/32 -/- -/-]`.
 
 Images are read row by row, and so are arrays (examples, time, features), which data takes for images of one channel.
+Tokens (examples, time), read with `inputs="tokens"`, are mapped to a vector each.
 """
 
 from metanas.space import NEEDED, Choice, Edge, Graph, Node, Size, Space, one_of, op
@@ -26,17 +27,24 @@ RECIPE = {"data.augment": ()}
 """Sequences are not flipped or shifted."""
 
 
-def space(width: int = 32, depth: int = 4, head: int = 8) -> Space:
-    """The space. `width`: features of an element; `depth`: most blocks; `head`: features of a head of attention.
+def space(width: int = 32, depth: int = 4, head: int = 8, vocabulary: int = 0) -> Space:
+    """The space. `width`: features of an element; `depth`: most blocks; `head`: features of a head of attention;
+    `vocabulary`: of tokens, which a search takes from the data; 0: numbers.
 
-    Raises ValueError where one of them is less than 1, or the heads do not make up the width.
+    Raises ValueError where one of them is less than 1 (the vocabulary: 0), or the heads do not make up the width.
     """
     if min(width, depth, head) < 1 or width % head:
         raise ValueError(f"width, depth and head must be >= 1, width a multiple of head, got {width}, {depth}, {head}")
-    names = [f"block{k}" for k in range(1, depth + 1)]
-    nodes = [
+    if vocabulary < 0:
+        raise ValueError(f"vocabulary must be >= 0, got {vocabulary}")
+    numbers = (
         Node("rows", (Edge("sequence", op("sequence")),)),
         Node("mapped", (Edge("rows", op("linear", width=width)),)),
+    )
+    tokens = Node("mapped", (Edge("sequence", op("embedding", width=width, vocabulary=vocabulary)),))
+    names = [f"block{k}" for k in range(1, depth + 1)]
+    nodes = [
+        *((tokens,) if vocabulary else numbers),
         Node("placed", (Edge("mapped", op("position")),)),
     ]
     for k, name in enumerate(names, 1):
@@ -48,7 +56,7 @@ def space(width: int = 32, depth: int = 4, head: int = 8) -> Space:
         Node("head", (Edge("mean", op("linear", width=NEEDED)),)),
     ]
     template = f"{{depth}} [{' '.join(f'{{mix{k}}}/{{hidden{k}}}' for k in range(1, depth + 1))}]"
-    settings = {"width": width, "depth": depth, "head": head}
+    settings = {"width": width, "depth": depth, "head": head, **({"vocabulary": vocabulary} if vocabulary else {})}
     return Space(Graph(("sequence",), tuple(nodes), "head"), "mixers", template=template, settings=settings)
 
 

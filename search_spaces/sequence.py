@@ -12,6 +12,7 @@ every node over the batch, as the paper's search does. The paper mixes pairs of 
 for all pairs of a node; here each function has its own. Its `none`, which is never derived, is left out.
 
 Images are read row by row, and so are arrays (examples, time, features), which data takes for images of one channel.
+Tokens (examples, time), read with `inputs="tokens"`, are mapped to a vector each.
 """
 
 from metanas.space import NEEDED, Choice, Edge, Graph, Node, Scan, Space, chain, one_of, op
@@ -25,21 +26,24 @@ RECIPE = {"data.augment": (), "search.lr": 0.2, "evaluation.lr": 0.5}
 """Sequences are not flipped or shifted; gates move little, so the steps are large."""
 
 
-def space(width: int = 64, nodes: int = 8) -> Space:
-    """The space. `width`: of the state; `nodes`: that are chosen.
+def space(width: int = 64, nodes: int = 8, vocabulary: int = 0) -> Space:
+    """The space. `width`: of the state; `nodes`: that are chosen; `vocabulary`: of tokens, which a search takes from
+    the data; 0: numbers.
 
-    Raises ValueError where one of them is less than 1.
+    Raises ValueError where the width or the nodes are less than 1, or the vocabulary less than 0.
     """
     if width < 1 or nodes < 1:
         raise ValueError(f"width and nodes must be >= 1, got {width} and {nodes}")
+    if vocabulary < 0:
+        raise ValueError(f"vocabulary must be >= 0, got {vocabulary}")
     steps = (
-        ("rows", op("sequence")),
+        ("rows", op("embedding", width=width, vocabulary=vocabulary) if vocabulary else op("sequence")),
         ("cell", Scan(cell(width, nodes), width)),
         ("last", op("last")),
         ("head", op("linear", width=NEEDED)),
     )
     template = " ".join(f"{{function{i}}}({{read{i}}})" if i > 1 else "{function1}(0)" for i in range(1, nodes + 1))
-    settings = {"width": width, "nodes": nodes}
+    settings = {"width": width, "nodes": nodes, **({"vocabulary": vocabulary} if vocabulary else {})}
     return Space(chain(*steps, inputs=("sequence",)), "sequence", template=template, settings=settings)
 
 

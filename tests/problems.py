@@ -14,9 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metanas.data import pack_graphs
 from metanas.network import choose, derived, own_derived, own_supernet, space_of, supernet
 from metanas.space import (
     NEEDED,
@@ -54,13 +56,13 @@ def nasbench201(channels: int = 4, cells: int = 1) -> Space:
 DARTS_OPS = shipped("darts").OPERATIONS
 
 
-def darts(channels: int = 4, layers: int = 3) -> Space:
-    return shipped("darts").space(channels, layers)
+def darts(channels: int = 4, layers: int = 3, operations: str = "all") -> Space:
+    return shipped("darts").space(channels, layers, operations)
 
 
-def darts_size() -> int:
+def darts_size(options: int = 7) -> int:
     """Per cell: 2 of n inputs at each node, one of 7 operations on each of the 8 edges taken."""
-    return (math.prod(math.comb(n, 2) for n in range(2, 6)) * 7**8) ** 2
+    return (math.prod(math.comb(n, 2) for n in range(2, 6)) * options**8) ** 2
 
 
 # Multilayer perceptrons for tables
@@ -110,8 +112,34 @@ def vit_size(depth: int, heads: int) -> int:
     return 3 * sum((heads * 3) ** blocks for blocks in range(1, depth + 1))
 
 
-def mixers(width: int = 4, depth: int = 2) -> Space:
-    return shipped("mixers").space(width, depth, head=2)
+def mixers(width: int = 4, depth: int = 2, vocabulary: int = 0) -> Space:
+    return shipped("mixers").space(width, depth, 2, vocabulary)
+
+
+def graph_network(width: int = 4, depth: int = 2) -> Space:
+    return shipped("graph_network").space(width, depth)
+
+
+def graph_network_size(depth: int) -> int:
+    """Three readouts; of each layer four aggregates, three widths, two transforms, three activations, skip or not."""
+    return 3 * sum((4 * 3 * 2 * 3 * 2) ** layers for layers in range(1, depth + 1))
+
+
+def graph_families(examples: int, nodes: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Rings, random trees and stars of 5 to `nodes` nodes, all with one feature that is 1, and which of them each is:
+    (examples, nodes, 1 + nodes) and (examples,).
+    """
+    rng = np.random.default_rng(seed)
+    features, edges = np.zeros((examples, nodes, 1)), np.zeros((examples, nodes, nodes), dtype=bool)
+    for k in range(examples):
+        order = rng.permutation(count := int(rng.integers(5, nodes + 1)))
+        ring = [(i, (i + 1) % count) for i in range(count)]
+        tree = [(i, int(rng.integers(0, i))) for i in range(1, count)]
+        star = [(0, i) for i in range(1, count)]
+        for i, j in (ring, tree, star)[k % 3]:
+            edges[k, order[i], order[j]] = edges[k, order[j], order[i]] = True
+        features[k, :count] = 1
+    return pack_graphs(features, edges), np.arange(examples) % 3
 
 
 def motifs(channels: int = 2, motifs: int = 2, nodes: int = 3, motif_nodes: int = 3) -> Space:
@@ -311,6 +339,7 @@ KNOWN = (
     Known("nested", nested, 3**3 + 1, outputs=3),
     Known("nasbench201", nasbench201, 5**6),
     Known("darts", darts, darts_size(), (3, 16, 16)),
+    Known("darts S4", lambda: darts(2, 3, "S4"), darts_size(2), (3, 8, 8)),
     Known("mlp", mlp, mlp_size(2), (5,), 3),
     Known("nasbench101, 4 vertices", lambda: nasbench101(vertices=4, edges=4), nasbench101_size(4, 4)),
     Known("nasbench101, 5 vertices", nasbench101, nasbench101_size(5, 9)),
@@ -319,6 +348,8 @@ KNOWN = (
     Known("vit", vit, vit_size(2, 2)),
     Known("motifs", motifs, motifs_size(2, 3, 3)),
     Known("mixers", mixers, 15 + 15**2, (5, 3)),
+    Known("graph_network", graph_network, graph_network_size(2), (5, 8), 3),
+    Known("mixers of tokens", lambda: mixers(vocabulary=7), 15 + 15**2, (5,)),
     Known("sequence", sequence, math.factorial(3) * 4**3, (5, 3)),
     Known("elastic", elastic, 9, outputs=5),
     Known("hierarchical", hierarchical, hierarchical_size(), (4, 8, 8), outputs=4),

@@ -14,6 +14,7 @@ from metanas.api.memory import check_extent
 from metanas.api.own_module import check_module
 from metanas.api.parts import Parts
 from metanas.api.scoring import TRIED, useless
+from metanas.api.vocabulary import check_vocabulary
 from metanas.controllers import Controller, GradientController
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
@@ -41,6 +42,7 @@ def check(parts: Parts) -> None:
     _check_together(parts, controller)
     check_precision(parts.recipe.precision, parts.device, parts.estimator if learned else None)
     if parts.handed.module is None:
+        check_vocabulary(parts.space, parts.data)
         _check_networks(parts, controller)
     else:
         check_module(parts.handed.module, parts.space, parts.data, parts.recipe, mixed=parts.by_gradient)
@@ -72,7 +74,7 @@ def _check_scores(parts: Parts, within: Space) -> None:
 
 def _check_networks(parts: Parts, controller: Controller | None) -> None:
     outputs, ops = parts.data.outputs, parts.handed.ops or OPS
-    rows = len(parts.data.shape) == 1
+    rows = len(parts.data.shape) == 1 and not parts.data.vocabulary
     with torch.device("meta"), _advised("; for the rows of a table search mlp" if rows else ""):
         if isinstance(controller, GradientController):
             check_extent(parts.space, parts.data.shape, outputs, ops, parts.device)

@@ -29,6 +29,7 @@ from metanas.api.tuning_parts import TuneHanded
 from metanas.api.work import SearchJob, prepare
 from metanas.bilevel import Estimator
 from metanas.controllers import Controller
+from metanas.data import Data
 from metanas.errors import ExportError, RunError
 from metanas.exporters import Written
 from metanas.loop import Objective
@@ -135,6 +136,8 @@ def search(
     changes = {path: value for path, value in changes.items() if value is not None}
     base = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     usual = usual_settings(space) if recipe is None and isinstance(space, str | Path) else {}
+    if isinstance(data, Data):  # it is taken as it is
+        usual = {path: value for path, value in usual.items() if not path.startswith("data.")}
     whole = _recipe(base, space, data, {**usual, **(settings or {})}, changes)
     with joined() as ranks, threads(whole.threads):
         own_data = None if isinstance(data, str | Path) else data

@@ -156,7 +156,8 @@ class Result:
             DataError: the network was trained on images; a column is missing; a cell cannot be read.
         """
         if self.table is None:
-            raise DataError(f"the network takes images {self.shape}, not rows; call result.network on a batch of them")
+            what = "images" if len(self.shape) == 3 else "inputs"
+            raise DataError(f"the network takes {what} {self.shape}, not rows; call result.network on a batch of them")
         listed = rows_of(Path(rows)) if isinstance(rows, str | Path) else rows
         inputs = self.table.encode(listed).to(next(iter(self.network.state_dict().values())).device)
         outputs = self.network(inputs)

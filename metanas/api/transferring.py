@@ -99,10 +99,12 @@ def recipe_of(found: Found, data: Any, asked: Asked) -> Recipe:
     base = read_document(RunFolder.open(found.run))["recipe"]
     space, evaluation = base.get("space", {}), base.get("evaluation", {})
     final = {} if space.get("name") is None else {**space.get("options", {}), **evaluation.get("space", {})}
+    inputs = base.get("data", {}).get("inputs")
+    kept = {} if inputs is None or isinstance(data, Data) else {"inputs": inputs}
     start = {
         **base,
         "space": {**space, "options": final},
-        "data": {"source": str(data) if isinstance(data, str | Path) else None},
+        "data": {"source": str(data) if isinstance(data, str | Path) else None, **kept},
         "search": base.get("search", {}) if asked.how == "search" else {},
         "evaluation": {**evaluation, "space": {}, "random": 0},
     }

@@ -14,6 +14,7 @@ from metanas.api.parts import Parts
 from metanas.api.ranks import Ranks
 from metanas.api.recorder import Recorder
 from metanas.api.session import Session
+from metanas.api.vocabulary import with_vocabulary
 from metanas.data import Data
 from metanas.errors import RecipeError
 from metanas.exporters import usual_formats, write
@@ -47,12 +48,15 @@ def prepare(
     built = load_space(recipe.space.name or "", **recipe.space.options) if space is None else space
     if space is None and (module := made_by(recipe)) is not None:
         handed = replace(handed, module=module)
+    found = make_data(recipe, data).to(make_device(recipe.device))
+    options = with_vocabulary(recipe.space.name, recipe.space.options, found) if space is None else {}
+    if options != recipe.space.options and recipe.space.name is not None:
+        built = load_space(recipe.space.name, **options)
     last = built
     if recipe.evaluation.space:
         if recipe.space.name is None:
             raise RecipeError(["evaluation.space: needs a space by name, and a Space was handed over"])
-        last = load_space(recipe.space.name, **(recipe.space.options | recipe.evaluation.space))
-    found = make_data(recipe, data).to(make_device(recipe.device))
+        last = load_space(recipe.space.name, **(options | recipe.evaluation.space))
     parts = Parts(recipe, built, last, found, handed, ranks=ranks)
     with building():
         check(parts)

@@ -8,6 +8,7 @@ from metanas.data.classes import ClassData, Classes, load_classes
 from metanas.data.compositions import Compositions, compositions
 from metanas.data.descriptions import Descriptions
 from metanas.data.episodes import Episode, Episodes
+from metanas.data.inputs import pack_graphs
 from metanas.data.load import load_data
 from metanas.data.splits import stratified
 from metanas.data.table import Column, Table
@@ -41,6 +42,7 @@ __all__ = [
     "in_order",
     "load_classes",
     "load_data",
+    "pack_graphs",
     "sentence_encoder",
     "steps",
     "stratified",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from metanas.data.augment import Augmentation, default_augment
 from metanas.data.check import Pair, noun, require_class_names, require_every_class, require_sound
 from metanas.data.copies import first_copies, refuse_shared
+from metanas.data.inputs import INPUTS, require_inputs, vocabulary_of
 from metanas.data.read import Asked, Source, read
 from metanas.data.seeds import seeded
 from metanas.data.splits import Share, stratified
@@ -49,6 +50,7 @@ def load_data(
     target: str | None = None,
     drop: Sequence[str] = (),
     task: str | None = None,
+    inputs: str | None = None,
 ) -> Data:
     """Reads a source and gives its inner, outer and test split, normalised, on `device`.
 
@@ -76,6 +78,8 @@ def load_data(
     drop:    of a table, columns to leave out, as one that numbers the rows
     task:    "classification" or "regression". Where nothing is said: of a table, by its target (words, or at most 20
              different whole numbers: classes); elsewhere classification.
+    inputs:  "tokens" or "graphs" (`data.inputs`): sequences of whole numbers (N, T), or (N, nodes, features + nodes).
+             Where nothing is said, images or rows.
 
     Raises DataError (one line: what came, what is allowed, how to mend it) and MissingDependencyError.
 
@@ -88,16 +92,18 @@ def load_data(
     shares = {"inner": inner, "outer": outer, "test": test}
     if isinstance(source, Data):
         asked = {**shares, "augment": augment, "name": name, "classes": classes, "size": size}
-        return _as_it_is(source, {**asked, "target": target, "drop": drop or None, "task": task})
+        return _as_it_is(source, {**asked, "target": target, "drop": drop or None, "task": task, "inputs": inputs})
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise DataError(f"seed must be an integer >= 0, got {seed!r}")
     if overlap not in ("refuse", "allow"):
         raise DataError(f"overlap must be one of two words, got {overlap!r}{nearest(overlap, ['refuse', 'allow'])}")
+    if inputs is not None and inputs not in INPUTS:
+        raise DataError(f"inputs must be one of two words, got {inputs!r}{nearest(inputs, INPUTS)}")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 4096):
         raise DataError(f"size must be an integer, 1 to 4096, got {size!r}")
     if task is not None and task not in TASKS:
         raise DataError(f"task must be one of two words, got {task!r}{nearest(task, TASKS)}")
-    found = read(source, Asked(size, target, tuple(drop), task))
+    found = read(source, Asked(size, target, tuple(drop), task, inputs))
     table = found.headings is not None
     regression = found.classes is None if table else task == "regression"
     if regression and classes is not None:
@@ -105,9 +111,16 @@ def load_data(
     names = classes if classes is not None else found.classes
     names = None if names is None or regression else require_class_names(names)
     parts = {part: (x, y.double()) for part, (x, y) in found.parts.items()} if regression else found.parts
-    require_sound(parts, names, regression=regression)
-    what = noun(next(iter(parts.values()))[0])
-    if what == "images":
+    if inputs is not None:
+        if table:
+            raise DataError(f"inputs={inputs!r} is for arrays, not for tables: leave it out")
+        require_inputs(inputs, parts)
+    flat = {part: (x.flatten(1), y) for part, (x, y) in parts.items()} if inputs == "graphs" else parts
+    require_sound(flat, names, regression=regression)
+    what = noun(next(iter(flat.values()))[0])
+    if inputs is not None:
+        pass  # they stay what they are
+    elif what == "images":
         parts = {part: (channels_first(x), y) for part, (x, y) in parts.items()}
     else:
         parts = {part: (x.double(), y) for part, (x, y) in parts.items()}
@@ -118,7 +131,9 @@ def load_data(
         names = tuple(str(label) for label in range(max(int(y.max()) for _, y in parts.values()) + 1))
     if names is not None:
         require_every_class({split: y for split, (_, y) in splits.items()}, names, what)
-    make = _images if what == "images" else partial(_rows, headings=found.headings)
+    make: Callable[..., Data] = _images if what == "images" else partial(_rows, headings=found.headings)
+    if inputs is not None:
+        make = partial(_as_they_come, vocabulary=vocabulary_of(splits) if inputs == "tokens" else 0)
     data = make(name or found.name, splits, names or (), augment)
     return replace(data, notes=(*found.notes, *data.notes)).to(device)
 
@@ -247,6 +262,36 @@ def _rows(
         table=table,
         scale=scale,
         notes=notes,
+    )
+
+
+def _as_they_come(
+    name: str,
+    splits: Mapping[str, Pair],
+    classes: tuple[str, ...],
+    augment: Sequence[Augmentation] | None,
+    *,
+    vocabulary: int,
+) -> Data:
+    """Tokens or graphs, which nothing normalises."""
+    if augment:
+        raise DataError(f"augmentations are for images, got {', '.join(map(str, augment))}: leave them out")
+    targets, scale = _targets(splits, classes)
+    ready = {part: Split(x.float(), targets[part]) for part, (x, _) in splits.items()}
+    return Data(
+        name=name,
+        inner=ready["inner"],
+        outer=ready["outer"],
+        test=ready["test"],
+        classes=classes,
+        augment=(),
+        fingerprint=fingerprint(splits, classes),
+        mean=(),
+        std=(),
+        pixels=(0.0, 1.0),
+        task=CLASSIFICATION if classes else REGRESSION,
+        scale=scale,
+        vocabulary=vocabulary,
     )
 
 

@@ -9,7 +9,7 @@ import operator
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,23 @@ class Asked:
     target: str | None = None
     drop: tuple[str, ...] = ()
     task: str | None = None
+    inputs: str | None = None
 
 
 def read(source: object, asked: Asked = Asked()) -> Source:
-    """The inputs and targets of any allowed source. Raises DataError for an unknown one."""
+    """The inputs and targets of any allowed source; whole numbers are kept where tokens are asked for. Raises DataError
+    for an unknown source.
+    """
+    found = _read(source, asked)
+    if asked.inputs == "tokens":
+        return found
+    parts = {
+        part: (x.float() if x.dtype in (torch.int64, torch.bool) else x, y) for part, (x, y) in found.parts.items()
+    }
+    return replace(found, parts=parts)
+
+
+def _read(source: object, asked: Asked) -> Source:
     table = isinstance(source, str | Path) and Path(source).suffix.lower() in SUFFIXES
     if (asked.target is not None or asked.drop) and not table:
         raise DataError("target and drop are for tables (.csv, .tsv): leave them out")
@@ -218,8 +231,7 @@ def _pair(part: str, pair: Any) -> Pair:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise DataError(f"{part} must be a pair (x, y) of images and labels, got {type(pair).__name__}")
     images, labels = _tensor(f"{part} images", pair[0]), _tensor(f"{part} labels", pair[1])
-    pixels = images if images.dtype == torch.uint8 else images.float()
-    return pixels, labels.long() if labels.dtype == torch.uint8 else labels
+    return images, labels.long() if labels.dtype == torch.uint8 else labels
 
 
 def _tensor(what: str, value: Any) -> Tensor:

@@ -16,7 +16,8 @@ from metanas.data.task import CLASSIFICATION, Task
 class Split:
     """Inputs and their targets, on one device.
 
-    inputs:  float32: images (examples, channels, height, width), normalised per channel, or rows (examples, features)
+    inputs:  float32: images (examples, channels, height, width), normalised per channel, rows (examples, features),
+             tokens (examples, time) or graphs (examples, nodes, features + nodes)
     targets: long (examples,), each in 0 .. classes - 1; of a regression, float32 (examples,), normalised
 
     >>> Split(torch.zeros(5, 1, 8, 8), torch.arange(5))
@@ -53,6 +54,7 @@ class Data:
     table:       how a row of the source becomes an input; None for images
     scale:       (mean, std) of the targets of the inner split of a regression: `targets = (y - mean) / std`
     notes:       what was decided where the source left it open
+    vocabulary:  of inputs that are tokens, how many there are: 0 .. vocabulary - 1; 0: numbers
 
     >>> from metanas.data import load_data
     >>> data = load_data("digits")
@@ -74,10 +76,11 @@ class Data:
     table: Table | None = None
     scale: tuple[float, float] = (0.0, 1.0)
     notes: tuple[str, ...] = ()
+    vocabulary: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input: (channels, height, width) of an image, (features,) of a row."""
+        """Of one input: (channels, height, width) of an image, (features,) of a row, (time,) of tokens."""
         return tuple(self.inner.inputs.shape[1:])
 
     @property

@@ -29,7 +29,7 @@ class Part:
     """What one operation becomes.
 
     call:       makes the module; `{0}`, `{1}` stand for `widths`; empty where no module is needed
-    widths:     numbers of channels
+    widths:     numbers of channels, and others by which uses of one cell may differ
     use:        the value: `{module}` is the module, `{x}` the value it is applied to
     block:      the class that `call` needs
     names:      (beginning of a parameter's name in the source, beginning in the file); the first that fits counts
@@ -232,6 +232,14 @@ def _narrow(op: Op, shape: Shape, module: nn.Module) -> Part:
     return Part(use="{x}[:, :{0}]", widths=(width_of(op, shape),))
 
 
+def _noise(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part(f"Noise(stride={op.stride}, stream={{0}})", (int(op.option("stream", 0)),), block=Block("noise"))
+
+
+def _of_graph(op: Op, shape: Shape, module: nn.Module) -> Part:
+    return Part(use=f"{op.kind}({{x}})", block=Block(op.kind))
+
+
 def _rest(op: Op, shape: Shape, module: nn.Module) -> Part:
     last = f"{{x}}[:, -{width_of(op, shape)}:]"
     return (
@@ -274,6 +282,15 @@ _PARTS: Mapping[str, Callable[[Op, Shape, nn.Module], Part]] = {
     ),
     "token_mix": lambda op, shape, module: Part(f"TimeLinear({shape[0]})", block=Block("token_mix")),
     "position": lambda op, shape, module: Part(f"Position({shape[0]}, {{0}})", (shape[1],), block=Block("position")),
+    "embedding": lambda op, shape, module: Part(
+        f"Embedding({int(op.option('vocabulary', 0))}, {{0}})", (width_of(op, shape),), block=Block("embedding")
+    ),
     "last": lambda op, shape, module: Part(use="{x}[:, -1]"),
+    "node_features": lambda op, shape, module: Part(use=f"{{x}}[:, :, :{shape[1] - shape[0]}]"),
+    **{kind: _of_graph for kind in ("graph_sum", "graph_mean", "graph_max", "nodes_sum", "nodes_mean", "nodes_max")},
+    "graph_attention": lambda op, shape, module: Part(
+        "GraphAttention({0})", (shape[1],), block=Block("graph_attention")
+    ),
+    "noise": _noise,
 }
 """Kind of operation -> what it becomes; a test holds it to `metanas.network.OPS`."""

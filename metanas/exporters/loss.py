@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metanas.errors import ExportError
 from metanas.network import Network
+from metanas.space import Apply
 
 RANDOM = 64
 """Random examples on which a reduced file and its source are compared."""
@@ -74,11 +75,20 @@ def loss_of(
 
 
 def random_batch(network: Network, examples: int) -> list[Tensor]:
-    """Inputs of so many examples: normal, the same on every call."""
+    """Inputs of so many examples, the same on every call: normal, or tokens and a number that is none."""
     generator = torch.Generator().manual_seed(0)
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
-    shapes = [network.shapes[value] for value in network.program.inputs]
-    return [torch.randn(examples, *shape, generator=generator).to(dtype) for shape in shapes]
+    steps = (step for step in network.program.steps if isinstance(step, Apply) and step.op.kind == "embedding")
+    vocabulary = {step.source: int(step.op.option("vocabulary", 0)) for step in steps}
+    batch = []
+    for value in network.program.inputs:
+        shape = examples, *network.shapes[value]
+        normal = torch.randn(shape, generator=generator)
+        words = (
+            torch.randint(vocabulary.get(value, 0) + 1, shape, generator=generator) if value in vocabulary else normal
+        )
+        batch.append(words.to(dtype))
+    return batch
 
 
 def relative(expected: Tensor, got: Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from metanas.exporters.code import bracketed
+from metanas.exporters.texts import CALLED, TEXTS
 
 CALLS = {
     "": "{}",
@@ -264,6 +265,7 @@ NAMES = {
     "token_conv": "TimeConv",
     "token_mix": "TimeLinear",
     "position": "Position",
+    **CALLED,
 }
 """Blocks that are called alike whatever norm and activation they have."""
 
@@ -374,4 +376,5 @@ class {name}(nn.Module):
             states.append(state)
         return torch.stack(states, dim=1)
 ''',
+    **TEXTS,
 }

@@ -22,7 +22,7 @@ from metanas.network.ops import OPS, Maker
 from metanas.network.plan import Parts, plan
 from metanas.network.segments import segments
 from metanas.network.trial import trial_of
-from metanas.space import Apply, Combine, Step
+from metanas.space import Apply, Combine, Step, sources_of
 
 Plan = tuple[list[tuple[FusedStep, tuple[str, ...]]], str]
 """Each step, and the values that are let go of after it; and the name of the output."""
@@ -107,7 +107,7 @@ class FusedNetwork(Network):
         if isinstance(step, Combine):
             return combine(step, values, mix, self.zeros)
         if isinstance(step, Apply):
-            found: Tensor = self._module(step)(values[step.source], **size_arguments(step, mix))
+            found: Tensor = self._module(step)(*(values[s] for s in sources_of(step)), **size_arguments(step, mix))
             return found
         return self.scan(step, values[step.source], only_kept(mix, self.kept))
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from metanas.errors import SpaceError
-from metanas.space import Apply, Choice, Combine, Program, Size, sources_of
+from metanas.space import Apply, Choice, Combine, Program, Size, main_sources_of, sources_of
 from metanas.space.derive import presence
 
 
@@ -101,7 +101,9 @@ def route(program: Program, mix: Mix) -> Route:
     absent: frozenset[str] = frozenset()
     grounded: frozenset[str] = frozenset()
     if any(weight == () for weight in mix.values() if isinstance(weight, tuple)):
-        sources = {s.out: taken_sources(s, mix) if isinstance(s, Combine) else sources_of(s) for s in program.steps}
+        sources = {
+            s.out: taken_sources(s, mix) if isinstance(s, Combine) else main_sources_of(s) for s in program.steps
+        }
         absent, grounded = presence(program, sources)
     need = {program.output}
     for step in reversed(program.steps):

@@ -1,7 +1,7 @@
 """One builder for the supernet and for the network derived from it, and the plain executor, which is the specification.
 
     for step in program:                              what the output does not need is left out
-        Apply      value = module(source)
+        Apply      value = module(source, what it reads beside)
         Combine    value = sum of weight * source     weights, indices or nothing: see `mixing`
         Loop       value = states of a small network along a sequence
 
@@ -116,7 +116,8 @@ class Network(nn.Module):
                 values[step.out] = combine(step, values, mix, self.zeros)
             elif isinstance(step, Apply):
                 module = self._modules[module_name(step.out)]
-                values[step.out] = module(values[step.source], **size_arguments(step, mix))  # type: ignore[misc]  # made for every step
+                read = (values[source] for source in sources_of(step))
+                values[step.out] = module(*read, **size_arguments(step, mix))  # type: ignore[misc]  # made for every step
             else:
                 values[step.out] = self.scan(step, values[step.source], mix)
             if seen is not None and step.out == see:

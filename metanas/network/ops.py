@@ -2,7 +2,8 @@
 
 A maker is called as `make(op, shape, phase)`: the specification, the input's shape without the batch, and whether the
 network is built for a search or for training from scratch; it gives a module from one value to one value. Where a
-specification names no width, a maker gives as many channels as come in.
+specification names no width, a maker gives as many channels as come in. A module whose specification names an input
+`beside` its value is called with both in a network, and with the value alone where it is measured.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from metanas.network.blocks import (
     activation,
     norm,
 )
+from metanas.network.graphs import GRAPH_OPS
+from metanas.network.noise import noise
 from metanas.network.tokens import TOKEN_OPS
 from metanas.space import Op
 
@@ -150,6 +153,7 @@ class Last(nn.Module):
 
 OPS: Mapping[str, Maker] = {
     **TOKEN_OPS,
+    **GRAPH_OPS,
     "none": lambda op, shape, phase: Zero(op.width if isinstance(op.width, int) else None, op.stride),
     "skip": skip,
     "conv": conv,
@@ -172,5 +176,6 @@ OPS: Mapping[str, Maker] = {
     "activation": lambda op, shape, phase: activation(op.activation),
     "flatten": lambda op, shape, phase: nn.Flatten(),
     "last": lambda op, shape, phase: Last(),
+    "noise": noise,
 }
 """Kind of operation -> maker."""

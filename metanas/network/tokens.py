@@ -8,6 +8,7 @@
     position         adds what is learned of each place
     token_mean       the mean of all elements
     sequence         an image as the sequence of its rows
+    embedding        a vector that is learned for each token, a whole number from 0
     highway          of a recurrent cell: a gate between what was there and a function of it
 
 What has a width may be narrower than built: its first features are shared by all widths. `forward(x, width=w)` computes
@@ -151,6 +152,22 @@ class Rows(nn.Module):
         return x if x.dim() == 3 else x.unsqueeze(2)
 
 
+class Embedding(nn.Module):
+    """The vector of each token: (batch, time) -> (batch, time, features). A number that is no token gives zeros.
+
+    Tokens may come as floating point numbers, so that they go wherever other inputs do.
+    """
+
+    def __init__(self, vocabulary: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(vocabulary, features)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        token, last = x.long(), len(self.weight) - 1
+        known = (token >= 0) & (token <= last)
+        return F.embedding(token.clamp(0, last), self.weight) * known[:, :, None]
+
+
 class Highway(nn.Module):
     """carry + sigmoid(gate) * (active(new) - carry), where gate and new are linear in x, and carry is the beginning of
     x, as wide as the output: (batch, features) -> (batch, width).
@@ -221,6 +238,16 @@ def token_mean(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     return TokenMean()
 
 
+def embedding(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
+    """A vector of a fixed width for each of `vocabulary` tokens."""
+    if len(shape) != 1:
+        raise ShapeError("it takes tokens (time,)")
+    vocabulary = int(op.option("vocabulary", 0))
+    if vocabulary < 1 or not isinstance(op.width, int):
+        raise ShapeError(f"it needs a vocabulary >= 1 and a width, got {vocabulary} and {op.width}")
+    return Embedding(vocabulary, op.width)
+
+
 def highway(op: Op, shape: tuple[int, ...], phase: Phase) -> nn.Module:
     """A highway whose carry is the first features of what comes in."""
     if len(shape) != 1:
@@ -250,5 +277,6 @@ TOKEN_OPS: Mapping[str, Callable[[Op, tuple[int, ...], Phase], nn.Module]] = {
     "token_mean": token_mean,
     "sequence": lambda op, shape, phase: Rows(),
     "highway": highway,
+    "embedding": embedding,
 }
 """Kind of operation -> maker."""

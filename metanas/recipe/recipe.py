@@ -25,7 +25,7 @@ class DataRecipe(Section):
     `augment`: words such as "crop 1", "flip", "cutout 8"; None: what suits the source. `size`: side of the images
     from a folder or a zip; None: their own where all have the same and it is small, else 32. `target`: the column of a
     table that is predicted; `drop`: columns that are left out; `task`: None: as the target of the table says, else
-    classification.
+    classification. `inputs`: what arrays hold where they are neither images nor rows (`metanas.data.inputs`).
     """
 
     source: str | None = "digits"
@@ -37,6 +37,7 @@ class DataRecipe(Section):
     target: str | None = None
     drop: tuple[str, ...] = ()
     task: Literal["classification", "regression"] | None = None
+    inputs: Literal["tokens", "graphs"] | None = None
 
 
 class RoundRecipe(Section):

@@ -171,6 +171,7 @@ def make_data(recipe: Recipe | TuneRecipe, source: Any = None) -> Data:
         target=section.target,
         drop=section.drop,
         task=section.task,
+        inputs=section.inputs,
     )
 
 

@@ -39,6 +39,7 @@ from metanas.space.program import Program as Program
 from metanas.space.program import Step as Step
 from metanas.space.program import compile_graph as compile_graph
 from metanas.space.program import every_step as every_step
+from metanas.space.program import main_sources_of as main_sources_of
 from metanas.space.program import sources_of as sources_of
 from metanas.space.serialize import op_from_json as op_from_json
 from metanas.space.serialize import op_to_json as op_to_json

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from metanas.errors import SpaceError
 from metanas.space.graph import Choice, Needed, Op, Size
-from metanas.space.program import Apply, Combine, Loop, Program, Step, sources_of
+from metanas.space.program import Apply, Combine, Loop, Program, Step, main_sources_of, sources_of
 
 GIVES_AT_MOST_WHAT_COMES = frozenset({"narrow"})
 """Kinds with a width of their own that still need a source as wide."""
@@ -63,7 +63,7 @@ def fix(program: Program, taken: Taken) -> Program:
 
 def _taken_sources(step: Step, taken: Taken, choices: Mapping[str, Choice]) -> tuple[str, ...]:
     if not isinstance(step, Combine) or step.choice is None:
-        return sources_of(step)
+        return main_sources_of(step)
     if step.choice not in taken:  # it does not matter: nothing that is taken reads this value
         return ()
     choice = choices[step.choice]

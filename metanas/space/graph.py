@@ -109,7 +109,8 @@ class Op:
         norm: `""` none; `"batch"` affine batch norm; `"batch_cell"` affine only when trained from scratch (in a search
             its scale would compete with the mixing weights); `"batch_search"` there in a search only.
         activation: `""`, `"relu"`, `"tanh"`, ...
-        options: further named numbers or words, sorted by name.
+        options: further named numbers or words, sorted by name. `beside`: an input of the network that the operation
+            reads as well, whatever stands before it.
     """
 
     kind: str

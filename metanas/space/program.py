@@ -16,17 +16,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from metanas.errors import SpaceError
+from metanas.errors import SpaceError, nearest
 from metanas.space.graph import Choice, Content, Graph, Node, OneOf, Op, Scan, Size
 
 
 @dataclass(frozen=True)
 class Apply:
-    """`out` = `op` of `source`."""
+    """`out` = `op` of `source`, and of the program's input `beside` where one is named."""
 
     out: str
     source: str
     op: Op
+    beside: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,14 @@ class Program:
 
 
 def sources_of(step: Step) -> tuple[str, ...]:
-    """The values that a step reads."""
+    """The values that a step reads, what it works on first."""
+    if isinstance(step, Apply) and step.beside:
+        return step.source, step.beside
+    return main_sources_of(step)
+
+
+def main_sources_of(step: Step) -> tuple[str, ...]:
+    """The values that a step works on: where none of them is there, neither is its own."""
     return step.sources if isinstance(step, Combine) else (step.source,)
 
 
@@ -96,6 +104,7 @@ activation='', options=())),)
     compiler = _Compiler()
     program = compiler.program(graph)
     _refuse_twins(program)
+    _require_inputs(program)
     read = _read_when(program, compiler.choices)
     conditions = []
     for name, uses in compiler.uses.items():
@@ -159,6 +168,15 @@ def _refuse_twins(program: Program) -> None:
             _refuse_twins(step.program)
 
 
+def _require_inputs(program: Program) -> None:
+    """What an operation reads beside its value is an input."""
+    for step in program.steps:
+        if isinstance(step, Loop):
+            _require_inputs(step.program)
+        elif isinstance(step, Apply) and step.beside and step.beside not in program.inputs:
+            raise SpaceError(f"{step.out}: beside={step.beside!r} is no input{nearest(step.beside, program.inputs)}")
+
+
 Condition: TypeAlias = tuple[str, str] | None
 ALWAYS: frozenset[Condition] = frozenset({None})
 
@@ -193,7 +211,7 @@ class _Compiler:
             case Op():
                 if isinstance(content.width, Size):
                     self.note(content.width.decision(), condition, path)
-                steps.append(Apply(path, value, content))
+                steps.append(Apply(path, value, content, str(content.option("beside", ""))))
                 return path
             case OneOf():
                 return self.one_of(content, [value], path, condition, steps)

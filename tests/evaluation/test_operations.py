@@ -30,6 +30,8 @@ NO_MEMORY = OperationTable.counted("parameters"), OperationTable.counted("multip
 def counted(known) -> None:
     if known.module is not None:
         pytest.skip("a module of the user's own has no operations that could be counted one by one")
+    if known.name == "darts S4":
+        pytest.skip("its noises have numbers of their own, so each is counted anew; all else is as in darts")
 
 
 def by_sums(known, what: str):

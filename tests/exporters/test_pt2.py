@@ -116,6 +116,7 @@ FEWER: dict[str, dict[str, int]] = {
     "darts": {"channels": 4, "layers": 3},
     "hierarchical": {"channels": 4, "cells": 1, "nodes": 3},
     "mobile": {"channels": 4, "stages": 2, "depth": 2},
+    "graph_network": {"width": 4, "depth": 2},
     "mixers": {"depth": 2},
     "sequence": {"width": 8, "nodes": 3},
     "vit": {"depth": 2},
@@ -126,7 +127,7 @@ FEWER: dict[str, dict[str, int]] = {
 def test_every_shipped_space(tmp_path: Path, name: str) -> None:
     space = load_space(name, **FEWER.get(name, {}))
     architecture = space.sample(np.random.default_rng(0))
-    shape = (6,) if name == "mlp" else (3, 16, 16)
+    shape = {"mlp": (6,), "graph_network": (5, 8)}.get(name, (3, 16, 16))
     network = derived(space, architecture, shape, 3).eval()
     assert len(write(network, Source(architecture, space.name, tuple("abc")), folder=tmp_path, formats=["pt2"])) == 1
 

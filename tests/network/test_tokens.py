@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
+from metanas.errors import ShapeError
 from metanas.network import OPS
 from metanas.network.tokens import TOKEN_OPS
 from metanas.space import op
@@ -23,6 +24,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], int]] = {
     "token_mean": ({}, (3, 4), 0),
     "sequence": ({}, (2, 3, 4), 0),
     "highway": ({"width": 3, "activation": "tanh"}, (5,), 0),
+    "embedding": ({"width": 4, "vocabulary": 3}, (6,), 0),
     "elastic_conv": ({"width": 4, "kernel": 3, "activation": "silu"}, (2, 4, 4), 4),
     "elastic_depthwise": ({"kernel": 3, "activation": "silu"}, (4, 4, 4), 4),
     "squeeze_excite": ({"squeezed": 2}, (4, 4, 4), 0),
@@ -60,3 +62,18 @@ def test_under_function_transforms(kind: str) -> None:
     twice = grad(lambda t: sum((g * direction[n]).sum() for n, g in grad(loss)(t, x[0]).items()))(theta)  # type: ignore
     for name in theta:
         torch.testing.assert_close(forward[name], twice[name], rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_no_token_is_zero() -> None:
+    embedding = OPS["embedding"](op("embedding", width=2, vocabulary=3), (4,), "search")
+    found = embedding(torch.tensor([[0.0, 2.0, 3.0, -1.0]]))[0]
+    table = next(embedding.parameters())
+    assert torch.equal(found, torch.stack([table[0], table[2], torch.zeros(2), torch.zeros(2)]))
+    assert torch.equal(found, embedding(torch.tensor([[0, 2, 3, -1]]))[0])
+
+
+def test_what_an_embedding_does_not_take() -> None:
+    with pytest.raises(ShapeError, match=r"it takes tokens \(time,\)"):
+        OPS["embedding"](op("embedding", width=2, vocabulary=3), (4, 2), "search")
+    with pytest.raises(ShapeError, match="it needs a vocabulary >= 1 and a width, got 0 and 2"):
+        OPS["embedding"](op("embedding", width=2), (4,), "search")

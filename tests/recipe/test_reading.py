@@ -71,7 +71,7 @@ def problems(data: Any) -> list[str]:
         ({"search": {"lrr": 1}}, ['search.lrr: unknown key; did you mean "lr"?']),
         (
             {"data": {"qqq": 1}},
-            ["data.qqq: unknown key; allowed: source, inner, outer, test, augment, size, target, drop, task"],
+            ["data.qqq: unknown key; allowed: source, inner, outer, test, augment, size, target, drop, task, inputs"],
         ),
         ({"search": 3}, ["search: should be a section, got 3"]),
         ({"space": 3}, ["space: should be a section, got 3"]),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import metanas
+from metanas.exporters import Source, write
 from metanas.network import derived, supernet
 from metanas.space import Architecture, draw_space, from_genotype
 
@@ -47,7 +48,7 @@ def test_the_drawing_names_long_choices_and_writes_them_out_once(darts: ModuleTy
     assert drawn.count("sep_conv_5x5") == 2 * (2 + 3 + 4 + 5), "once for each choice of an operation"
 
 
-@pytest.mark.parametrize("operations", ["S1", "S2", "S3"])
+@pytest.mark.parametrize("operations", ["S1", "S2", "S3", "S4"])
 def test_parts_of_the_space(darts: ModuleType, operations: str) -> None:
     """Two operations are derived from on every edge; `none` is mixed in S3, and never derived."""
     space = darts.space(4, 3, operations)
@@ -69,10 +70,21 @@ def test_parts_of_the_space(darts: ModuleType, operations: str) -> None:
     assert network(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))).shape == (2, 10)
 
 
-@pytest.mark.parametrize("operations", ["S4", "none", "", "sep_conv_3x3+pool"])
+@pytest.mark.parametrize("operations", ["S5", "none", "", "sep_conv_3x3+pool"])
 def test_operations_that_there_are_not(darts: ModuleType, operations: str) -> None:
-    with pytest.raises(ValueError, match=r"operations must be all, S1, S2, S3, or some of none, .*; got "):
+    with pytest.raises(ValueError, match=r"operations must be all, S1, S2, S3, S4, or some of none, .*; got "):
         darts.space(4, 3, operations)
+
+
+def test_a_network_with_noise_is_exported(darts: ModuleType, tmp_path: Path) -> None:
+    """The written module gives the same noise for the same batch."""
+    space = darts.space(2, 3, "S4")
+    architecture = space.sample(np.random.default_rng(1))
+    network = derived(space, architecture, (1, 8, 8), 2, seed=0).eval()
+    source = Source(architecture, "darts", ("a", "b"), structure=space)
+    assert len(write(network, source, folder=tmp_path, formats=["python", "safetensors"])) == 2
+    text = (tmp_path / "network.py").read_text()
+    assert "noise = torch.erfinv" in text and "(batch, channels, height, width)" in text
 
 
 @pytest.mark.long

@@ -99,3 +99,8 @@ def test_what_does_not_fit() -> None:
 def test_settings_that_cannot_be(mixers: ModuleType, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="width, depth and head must be >= 1, width a multiple of head, got"):
         mixers.space(**options)
+
+
+def test_a_vocabulary_that_cannot_be(mixers: ModuleType) -> None:
+    with pytest.raises(ValueError, match="vocabulary must be >= 0, got -1"):
+        mixers.space(vocabulary=-1)

@@ -124,3 +124,8 @@ def test_what_a_highway_does_not_take() -> None:
 def test_settings_that_cannot_be(module: ModuleType, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="width and nodes must be >= 1, got"):
         module.space(**options)
+
+
+def test_a_vocabulary_that_cannot_be(module: ModuleType) -> None:
+    with pytest.raises(ValueError, match="vocabulary must be >= 0, got -1"):
+        module.space(vocabulary=-1)
