@@ -1,5 +1,6 @@
 """The loops: generators of frozen steps; no printing, no files, no view."""
 
+from metanas.loop.alignment import Alignment as Alignment
 from metanas.loop.by_gradient import GradientSearch as GradientSearch
 from metanas.loop.by_value import VALUE as VALUE
 from metanas.loop.by_value import Objective as Objective

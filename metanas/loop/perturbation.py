@@ -20,6 +20,28 @@ from torch import Tensor
 Weights = dict[str, Tensor]
 
 
+def perturbed(
+    loss: Callable[[Weights], Tensor],
+    mix: Weights,
+    epsilon: float,
+    steps: int,
+    *,
+    competing: bool,
+    generator: torch.Generator,
+) -> Weights:
+    """Mixing weights for a step of the training: these themselves, shaken ones, or the worst near by.
+
+    Args:
+        loss, steps, competing, generator: as of `worst`; 0 steps: at random.
+        epsilon: as of `shaken`; 0: nothing is perturbed, and nothing drawn.
+    """
+    if not epsilon:
+        return mix
+    if not steps:
+        return shaken(mix, epsilon, competing=competing, generator=generator)
+    return worst(loss, mix, epsilon, steps, competing=competing, generator=generator)
+
+
 @torch.no_grad()
 def shaken(mix: Mapping[str, Tensor], epsilon: float, *, competing: bool, generator: torch.Generator) -> Weights:
     """Mixing weights with uniform noise; one that is exactly 0, of a candidate that is gone, stays so.

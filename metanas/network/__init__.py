@@ -1,5 +1,7 @@
 """Networks: the builder for supernets and derived networks, the operations, and the plain executor."""
 
+from metanas.network.apart import apart as apart
+from metanas.network.apart import spread as spread
 from metanas.network.auxiliary import AuxiliaryHead as AuxiliaryHead
 from metanas.network.auxiliary import WithAuxiliary as WithAuxiliary
 from metanas.network.blocks import Phase as Phase
