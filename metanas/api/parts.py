@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metanas.api.aligning import alignment_for, check_cells
 from metanas.api.conflicts import conflicts
 from metanas.api.costing import Costing
 from metanas.api.executor import fused_if_equal
@@ -21,6 +20,7 @@ from metanas.api.origin import Origin
 from metanas.api.own_module import build_of, check_module
 from metanas.api.ranks import Ranks
 from metanas.api.scoring import TRIED, useless
+from metanas.api.trained import check_cells, trained_for
 from metanas.bilevel import Bilevel, Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
@@ -262,7 +262,7 @@ class Parts:
         problems = [] if controller is None else conflicts(self.recipe.search, controller, **given)
         if problems:
             raise RecipeError(problems)
-        check_cells(self.recipe.search, self.space)
+        check_cells(self.recipe, self.space)
         if self.ranks.count > 1 and self.costing.measures:
             raise RankError(
                 "every rank would measure other latencies; give a file that holds them: search.latency_table"
@@ -383,10 +383,13 @@ class Parts:
         if self.recipe.search.executor == "fused" and self.handed.module is None:
             ops, checkpoint = self.handed.ops or OPS, self.recipe.search.checkpoint
             network = fused_if_equal(network, *self.probe(controller), ops=ops, warn=warn, checkpoint=checkpoint)
+        problem = meta_network(
+            network, loss=self.task.loss, precision=self.recipe.precision, single_path=controller.single_path
+        )
         return GradientSearch(
             self.within,
             network,
-            self._problem(network),
+            self._over_ranks(problem),
             self.estimator,
             controller,
             self.data,
@@ -394,15 +397,12 @@ class Parts:
             seed=self.recipe.seed,
             task=self.task,
             price=self.costing.price,
-            alignment=alignment_for(self.recipe.search, network, self._problem),
+            trained=trained_for(self.recipe, network, self.task, self._over_ranks),
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
         )
 
-    def _problem(self, network: Network) -> Bilevel:
-        """The problem of a supernet, over all ranks."""
-        single_path = getattr(self.controller, "single_path", False)
-        problem = meta_network(network, loss=self.task.loss, precision=self.recipe.precision, single_path=single_path)
+    def _over_ranks(self, problem: Bilevel) -> Bilevel:
         return over_ranks(problem) if self.ranks.count > 1 else problem
 
     def _supernet(self, controller: GradientController) -> Network:

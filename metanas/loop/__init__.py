@@ -25,6 +25,9 @@ from metanas.loop.schedule import Schedule as Schedule
 from metanas.loop.steps import Evaluation as Evaluation
 from metanas.loop.steps import Report as Report
 from metanas.loop.steps import Step as Step
+from metanas.loop.trained import PLAIN as PLAIN
+from metanas.loop.trained import Sandwich as Sandwich
+from metanas.loop.trained import Trained as Trained
 from metanas.loop.tuning import Draws as Draws
 from metanas.loop.tuning import TuneSchedule as TuneSchedule
 from metanas.loop.tuning import TuneStep as TuneStep

@@ -21,27 +21,30 @@ pass is what is done unless a difference is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from metanas.bilevel import Bilevel
+from metanas.controllers import GradientController
+from metanas.errors import SpaceError
+from metanas.loop.trained import Loss, Trained
 from metanas.network import Network, spread
 from metanas.space import Kind
 
 Weights = dict[str, Tensor]
 
 
+@final
 @dataclass(frozen=True)
-class Alignment:
+class Alignment(Trained):
     """What a search needs to align its cells.
 
     Args:
         network: the supernet in which each cell has choices of its own (`network.apart`).
-        loss: (theta, {"mix": weights of its own names}, batch) -> 0-d tensor, the inner loss of that network.
+        apart: (theta, {"mix": weights of its own names}, batch) -> 0-d tensor, the inner loss of that network.
         kinds: its cells (`space.kinds_of`).
         strength: of the alignment at the end of the search, from 0 linearly (paper: 0.125, or 0.25).
         epsilon: norm of the step of all mixing weights together, to either side, of the difference (paper: 1e-4 or
@@ -49,13 +52,21 @@ class Alignment:
     """
 
     network: Network
-    loss: Callable[[Any, Any, Any], Tensor]
+    apart: Loss
     kinds: tuple[Kind, ...]
     strength: float
     epsilon: float = 0.0
 
+    def check(self, controller: GradientController) -> None:
+        if controller.single_path:
+            name = type(controller).__name__
+            raise SpaceError(f"align: {name} runs one candidate of each choice, which leaves nothing to align; take 0")
+
+    def loss(self, plain: Loss, theta: Any, outer: Any, batch: Any, *, progress: float) -> Tensor:
+        strength = self.strength * progress
+        return self.aligned(theta, outer, batch, strength) if strength else plain(theta, outer, batch)
+
     def keep(self, kept: Mapping[str, tuple[int, ...]]) -> None:
-        """As `Network.keep`, by the shared names."""
         self.network.keep(spread(kept, self.kinds))
 
     def aligned(self, theta: Any, outer: Any, batch: Any, strength: float) -> Tensor:
@@ -63,7 +74,7 @@ class Alignment:
         in theta."""
         shared: Weights = outer["mix"]
         mix = {name: w.detach().clone().requires_grad_() for name, w in spread(shared, self.kinds).items()}
-        loss = self.loss(theta, {"mix": mix}, batch)
+        loss = self.apart(theta, {"mix": mix}, batch)
         found = torch.autograd.grad(
             loss, list(mix.values()), retain_graph=True, create_graph=not self.epsilon, allow_unused=True
         )
@@ -81,25 +92,8 @@ class Alignment:
             size = torch.stack([u.square().sum() for u in up.values()]).sum().sqrt()
             step = self.epsilon / size.clamp(min=torch.finfo(size.dtype).tiny ** 0.5)
             sides = [{n: w + sign * step * up[n] if n in up else w for n, w in mix.items()} for sign in (1, -1)]
-        ahead, behind = (self.loss(theta, {"mix": side}, batch) for side in sides)
+        ahead, behind = (self.apart(theta, {"mix": side}, batch) for side in sides)
         return (ahead - behind) / (2 * step)
-
-
-def trained_on(problem: Bilevel, alignment: Alignment | None, progress: Callable[[], float]) -> Bilevel:
-    """The problem whose inner loss aligns the cells; the problem itself where there is no alignment.
-
-    Args:
-        progress: the part of the search that is done, 0 to 1.
-    """
-    if alignment is None or problem.inner_loss is None:
-        return problem
-    plain = problem.inner_loss
-
-    def loss(theta: Any, outer: Any, batch: Any) -> Tensor:
-        strength = alignment.strength * progress()
-        return alignment.aligned(theta, outer, batch, strength) if strength else plain(theta, outer, batch)
-
-    return replace(problem, inner_loss=loss)
 
 
 def alignment_of(gradients: Sequence[Tensor]) -> Tensor:

@@ -33,8 +33,7 @@ from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
-from metanas.loop.alignment import Alignment, trained_on
-from metanas.loop.checks import check_mixed, check_scored, check_share
+from metanas.loop.checks import check_perturbed, check_scored, check_share
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
 from metanas.loop.perturbation import perturbed
@@ -44,6 +43,7 @@ from metanas.loop.schedule import Schedule
 from metanas.loop.shrinking import Rows, left, masks_of, named, stage_after
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
 from metanas.loop.steps import Report, Step
+from metanas.loop.trained import PLAIN, Trained, trained_on
 from metanas.network import Network, one_path
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture, Space
@@ -67,15 +67,15 @@ class GradientSearch:
         seed: of everything that is drawn.
         task: whose loss and metric `score` gives; None: the data's.
         price: what the mixing weights are charged for their cost, beside the losses; None: nothing.
-        alignment: of the cells, in the training of the weights; None: none.
+        trained: what the weights are trained on, beside the problem's inner loss or in its place.
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
-            the schedule perturbs them or cells are aligned; what a controller that is `scored` cannot learn from
-            (`checks.check_scored`).
+            the schedule perturbs them; what `trained` or a controller that is `scored` cannot be with (`Trained.check`,
+            `checks.check_scored`).
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -93,18 +93,19 @@ class GradientSearch:
         seed: int,
         task: Task | None = None,
         price: Price | None = None,
-        alignment: Alignment | None = None,
+        trained: Trained = PLAIN,
         share: tuple[int, int] = (0, 1),
         guards: Sequence[Guard] = (),
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
-        self.task, self.share, self.alignment = task or data.task, share, alignment
+        self.task, self.share, self.trained = task or data.task, share, trained
         self.clock, self.watch = Clock(data.device), Watch(guards)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         check_share(data, schedule.batch_size, share[1])
-        check_mixed(controller, perturb=schedule.perturb, align=alignment is not None)
+        check_perturbed(controller, schedule.perturb)
+        trained.check(controller)
         check_scored(controller, estimator, price)
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
@@ -119,8 +120,8 @@ class GradientSearch:
             nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        trained = trained_on(problem, alignment, lambda: self.relaxed.progress)
-        self.advance = train(trained, self.theta, self._constant, self.optimizer, clip=schedule.clip)
+        seen = trained_on(problem, trained, lambda: self.relaxed.progress)
+        self.advance = train(seen, self.theta, self._constant, self.optimizer, clip=schedule.clip)
         self.sums = torch.zeros(4, device=data.device)  # inner loss, finite ones; outer loss, finite ones
         self.skipped_before = torch.zeros((), dtype=torch.long, device=data.device)  # the state was restored
         self.skipped, self.lost = self.skipped_before.clone(), self.skipped_before.clone()  # lost: of late, in a row
@@ -188,17 +189,16 @@ class GradientSearch:
 
     def _constant(self) -> dict[str, Any]:
         """The outer variables for the training of the weights: a draw, and where the schedule says so a worse one."""
-        mix, schedule = self.relaxed.constant()["mix"], self.schedule
+        relaxed, competing = self.relaxed, self.controller.competing
         inner_loss = self.problem.inner_loss
         assert inner_loss is not None  # `train` has refused it
 
         def loss(mix: Any) -> Tensor:
-            found: Tensor = inner_loss(self.theta, {"mix": mix}, self.batch)
-            return found
+            return inner_loss(self.theta, {"mix": mix}, self.batch)
 
-        epsilon, how = schedule.perturb * self.relaxed.progress, schedule.perturb_steps
-        competing, generator = self.controller.competing, self.relaxed.generator
-        return {"mix": perturbed(loss, mix, epsilon, how, competing=competing, generator=generator)}
+        mix = perturbed(loss, relaxed.constant()["mix"], self.schedule, relaxed, competing=competing)
+        others = [relaxed.constant()["mix"] for _ in range(self.trained.draws - 1)]
+        return {"mix": mix, "others": others} if others else {"mix": mix}
 
     def _problem(self, epoch: int) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
@@ -301,8 +301,7 @@ class GradientSearch:
         kept = self.shrunk[-1][1] if self.shrunk else {}
         self.relaxed.masks = masks_of(kept, self.relaxed.omega)
         self.network.keep(kept)
-        if self.alignment is not None:
-            self.alignment.keep(kept)
+        self.trained.keep(kept)
 
     def _eigenvalue(self, probe: Probe) -> float:
         """The largest eigenvalue of the Hessian of the loss in omega, at the mean of the mixing weights."""

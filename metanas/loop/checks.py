@@ -1,6 +1,6 @@
 """What does not go together in a search by gradients, said in one line before it begins.
 
-perturbed weights    with a controller that runs one candidate of each choice; and cells that are to be aligned
+perturbed weights    with a controller that runs one candidate of each choice
 another estimator    than `ScoreFunction`, with a controller that learns from the value of the loss
 a price              with such a controller: it has no gradient that the charge's could join
 a batch              that the ranks cannot share evenly
@@ -38,12 +38,11 @@ def check_scored(controller: GradientController, estimator: Estimator, price: Pr
         raise SpaceError(f"price: {name} learns from values and not from gradients; bound the space in its place")
 
 
-def check_mixed(controller: GradientController, *, perturb: float = 0.0, align: bool = False) -> None:
-    """Raises SpaceError where one-hot weights are to be perturbed, or cells to be aligned that are set to such."""
-    if not controller.single_path or not (perturb or align):
-        return
-    name, what = type(controller).__name__, "perturb" if perturb else "align"
-    raise SpaceError(f"{what}: {name} runs one candidate of each choice, which leaves nothing to {what}; take 0")
+def check_perturbed(controller: GradientController, perturb: float) -> None:
+    """Raises SpaceError where one-hot weights are to be perturbed."""
+    if perturb and controller.single_path:
+        name = type(controller).__name__
+        raise SpaceError(f"perturb: {name} runs one candidate of each choice, which leaves nothing to perturb; take 0")
 
 
 def check_share(data: Data, batch_size: int, ranks: int) -> None:

@@ -17,24 +17,28 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from metanas.loop.relaxed import Relaxed
+from metanas.loop.schedule import Schedule
+
 Weights = dict[str, Tensor]
 
 
 def perturbed(
     loss: Callable[[Weights], Tensor],
     mix: Weights,
-    epsilon: float,
-    steps: int,
+    schedule: Schedule,
+    at: Relaxed,
     *,
     competing: bool,
-    generator: torch.Generator,
 ) -> Weights:
     """Mixing weights for a step of the training: these themselves, shaken ones, or the worst near by.
 
     Args:
-        loss, steps, competing, generator: as of `worst`; 0 steps: at random.
-        epsilon: as of `shaken`; 0: nothing is perturbed, and nothing drawn.
+        loss, competing: as of `worst`.
+        schedule: by how much at the end of the search (0: nothing is perturbed, and nothing drawn), and how.
+        at: where the search stands, and its generator.
     """
+    epsilon, steps, generator = schedule.perturb * at.progress, schedule.perturb_steps, at.generator
     if not epsilon:
         return mix
     if not steps:

@@ -158,3 +158,17 @@ def test_what_has_no_cells_to_align_is_refused(quick: Quick, runs: Path) -> None
     with pytest.raises(RecipeError, match=r"search\.align_epsilon: the step is lost in the rounding of bfloat16"):
         quick(run="first", settings=both)
     assert not runs.exists()
+
+
+def test_a_search_by_the_sandwich_rule_says_what_its_largest_loses(quick: Quick, images: Any) -> None:
+    settings = {"search.sandwich": 1, "search.options.evaluations": 4, "search.options.population": 2}
+    result = quick(run="first", controller="spos", settings=settings)
+    losses = [e["inner_loss"] for e in metanas.load_run("first").events() if e["kind"] == "step"]
+    assert len(losses) == 4 and all(0 < loss < 3 for loss in losses) and result.test_score is not None
+
+
+def test_a_sandwich_needs_single_paths(quick: Quick, runs: Path) -> None:
+    for controller in ("drnas", "random"):
+        with pytest.raises(RecipeError, match=r"search\.sandwich: (DrNas|RandomSearch) runs no single paths"):
+            quick(run="first", controller=controller, settings={"search.sandwich": 2})
+    assert not runs.exists()

@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity
 from metanas.bilevel import FirstOrder
 from metanas.controllers import Darts, DrNas, FairDarts, Gdas
 from metanas.errors import SpaceError
-from metanas.loop import Alignment, GradientSearch, Schedule
+from metanas.loop import PLAIN, Alignment, GradientSearch, Schedule
 from metanas.loop.alignment import alignment_of, directions
 from metanas.modes import meta_network
 from metanas.network import apart, fused, spread, supernet
@@ -50,7 +50,7 @@ def setting(tiny, activation="relu", *, strength=0.125, epsilon=0.0, fuse=False,
     alignment = Alignment(twin, of_twin.inner_loss, kinds_of(space.program), strength, epsilon) if strength else None
     settings = Schedule(**{"epochs": 3, "batch_size": 9, "lr": 0.1, "monitor": 9} | schedule)
     return GradientSearch(
-        space, network, problem, FirstOrder(), controller, data, settings, seed=0, alignment=alignment
+        space, network, problem, FirstOrder(), controller, data, settings, seed=0, trained=alignment or PLAIN
     )
 
 
@@ -65,8 +65,8 @@ def mixed(search, seed=0):
 
 def written_out(search, mix, batch):
     """The Lambdas of both kinds, pair by pair, from the twin's loss: with a graph."""
-    theta, loss = search.theta, search.alignment.loss
-    own = {name: w.clone().requires_grad_() for name, w in spread(mix, search.alignment.kinds).items()}
+    theta, loss = search.theta, search.trained.apart
+    own = {name: w.clone().requires_grad_() for name, w in spread(mix, search.trained.kinds).items()}
     rows = torch.autograd.grad(loss(theta, {"mix": own}, batch), own.values(), create_graph=True)
     slopes = dict(zip(own, rows, strict=True))
     total = torch.zeros(())
@@ -88,7 +88,7 @@ def flat(loss, theta):
 def apart_by(search, epsilon):
     """How far the gradient of an aligned loss is off the one that is written out, relative to it; and the losses."""
     mix, batch = mixed(search), batch_of(search)
-    alignment = Alignment(search.alignment.network, search.alignment.loss, search.alignment.kinds, 1.0, epsilon)
+    alignment = Alignment(search.trained.network, search.trained.apart, search.trained.kinds, 1.0, epsilon)
     loss = alignment.aligned(search.theta, {"mix": mix}, batch, 0.3)
     plain = search.problem.inner_loss(search.theta, {"mix": mix}, batch)
     torch.testing.assert_close(loss, plain, rtol=1e-13, atol=0)
@@ -182,7 +182,7 @@ def test_it_resumes_bit_for_bit_where_the_space_shrinks(tiny, tmp_path, fuse):
     for step in search.steps():
         curve.append((float(step.inner_loss), repr(step.report)))
         save(tmp_path / str(step.step), step.step, search.state(), 0)
-    kept = search.alignment.network.kept
+    kept = search.trained.network.kept
     assert kept and all(kept[f"n1@{cell}"] == search.network.kept["n1"] for cell in CELLS)
     end = copy.deepcopy(search.state())
     for k in (1, len(curve) - 1):
