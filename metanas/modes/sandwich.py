@@ -30,8 +30,8 @@ def soft_cross_entropy(outputs: Tensor, teacher: Tensor) -> Tensor:
     """The mean cross entropy of the outputs (batch, classes) to the teacher's probabilities, a scalar.
 
     >>> even = torch.zeros(1, 2)
-    >>> soft_cross_entropy(even, even), soft_cross_entropy(torch.tensor([[0.0, 100.0]]), torch.tensor([[0.0, 100.0]]))
-    (tensor(0.6931), tensor(0.))
+    >>> soft_cross_entropy(even, even)
+    tensor(0.6931)
     """
     return F.cross_entropy(outputs, torch.softmax(teacher, -1))
 
@@ -63,7 +63,8 @@ def sandwich(
         inputs, targets = batch
 
         def outputs(mix: Mix) -> Tensor:
-            return computed_in(precision, call, theta, inputs, mix=mix)
+            found: Tensor = computed_in(precision, call, theta, inputs, mix=mix)
+            return found
 
         largest, smallest = (extreme(sizes, network.kept, largest=which) for which in (True, False))
         drawn = [{name: int(w.argmax()) for name, w in mix.items()} for mix in (outer["mix"], *outer.get("others", ()))]

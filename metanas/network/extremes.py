@@ -1,7 +1,7 @@
 """Every choice's options from the smallest to the largest: the smallest and the largest architecture of a supernet.
 
 An ordered choice (a width, a depth) has its order. The options of another one are sorted by the parameters of what runs
-only where they are taken, as kernels of 3, 5 and 7; those with as many, as in the choice.
+where they are taken and not whatever is, as kernels of 3, 5 and 7; those with as many, as in the choice.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def by_size(network: Network) -> Sizes:
 
 
 def _parameters(network: Network) -> Counter[Pair]:
-    """(choice, label) -> parameters of the operations that run only where that is taken."""
+    """(choice, label) -> parameters of the operations that are needed on account of that, at least together with what
+    other choices take."""
     found: Counter[Pair] = Counter()
     terms = needs(network.program)
     for step in network.program.steps:
         if isinstance(step, Apply) and terms[step.out]:
             module = network.get_submodule(module_name(step.out))
             count = sum(p.numel() for p in module.parameters())
-            found.update(dict.fromkeys(frozenset.intersection(*terms[step.out]), count))
+            found.update(dict.fromkeys(frozenset.union(*terms[step.out]), count))
     return found
 
 

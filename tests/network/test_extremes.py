@@ -8,7 +8,7 @@ import pytest
 import metanas
 from metanas.errors import SpaceError
 from metanas.network import by_size, derived, extreme, supernet
-from metanas.space import NEEDED, Edge, Graph, Node, Space, chain, one_of, op
+from metanas.space import NEEDED, Choice, Edge, Graph, Node, Space, chain, one_of, op
 
 
 def parameters(space, architecture, shape=(1, 8, 8)) -> int:
@@ -41,6 +41,18 @@ def test_a_candidate_that_is_a_graph_counts_what_it_holds():
     pick = one_of("y", {"two": pair, "one": op("conv", width=2), "large": op("conv", width=2, kernel=3)})
     network = supernet(Space(chain(("y", pick), ("head", op("classifier", width=NEEDED)))), (2, 4, 4), 3)
     assert by_size(network) == {"y": (1, 0, 2)}
+
+
+def test_what_two_candidates_read_counts_for_both():
+    """`q` reads `p`, so that it is larger, and larger than `r`, though its own operation is the smallest."""
+    nodes = [
+        Node(name, (Edge(source, op("conv", width=2, kernel=kernel)),))
+        for name, source, kernel in (("p", "image", 5), ("q", "p", 1), ("r", "image", 3))
+    ]
+    nodes.append(Node("y", tuple(map(Edge, "pqr")), choice=Choice("y", ("p", "q", "r"))))
+    nodes.append(Node("head", (Edge("y", op("classifier", width=NEEDED)),)))
+    network = supernet(Space(Graph(("image",), tuple(nodes), "head")), (2, 4, 4), 3)
+    assert by_size(network) == {"y": (2, 0, 1)}
 
 
 def test_a_space_without_a_choice_of_one_has_no_ends():
