@@ -14,6 +14,7 @@ from metanas.api.memory import check_extent
 from metanas.api.own_module import check_module
 from metanas.api.parts import Parts
 from metanas.api.scoring import TRIED, useless
+from metanas.api.trained import check_cells
 from metanas.api.vocabulary import check_vocabulary
 from metanas.controllers import Controller, GradientController
 from metanas.data.seeds import seeded
@@ -107,6 +108,7 @@ def _check_together(parts: Parts, controller: Controller | None) -> None:
     problems = [] if controller is None else conflicts(parts.recipe.search, controller, **given)
     if problems:
         raise RecipeError(problems)
+    check_cells(parts.recipe, parts.space)
     if parts.ranks.count > 1 and parts.costing.measures:
         raise RankError("every rank would measure other latencies; give a file that holds them: search.latency_table")
 

@@ -31,13 +31,17 @@ def conflicts(section: SearchRecipe, controller: Controller, *, objective: bool,
         rules.append("search.checkpoint: only the fused executor does that; take search.executor = 'fused'")
     if module and (section.cost is not None or any(section.limits.model_dump().values())):
         rules.append("search.limits: what a module of your own costs is not known before it is decided; leave them out")
+    if module and section.align:
+        rules.append("search.align: which cells share their choices is not known of a module of your own; take 0")
+    if module and section.sandwich:
+        rules.append("search.sandwich: which option of a module of your own is the largest is not known; take 0")
     if module and isinstance(controller, PcDarts):
         rules.append(f"search.controller: {kind} runs part of the channels, which nobody knows of a module of your own")
     return [*rules, *costs_in_conflict(section, controller)]
 
 
 def _of_gradients(section: SearchRecipe, controller: Controller, kind: str) -> Iterator[str]:
-    """Guards, shrinking and perturbations need omega, or a mixture."""
+    """Guards, shrinking, perturbations and alignment need omega, or a mixture."""
     learned = isinstance(controller, GradientController) and not controller.fixed
     mixes = isinstance(controller, GradientController) and not controller.single_path
     guard = section.guard
@@ -47,6 +51,10 @@ def _of_gradients(section: SearchRecipe, controller: Controller, kind: str) -> I
         yield f"search.shrink_to: {kind} learns no omega that tells what is weak; leave it out"
     if section.perturb and not mixes:
         yield f"search.perturb: {kind} mixes no candidates, so there is nothing to perturb; take 0"
+    if section.align and not mixes:
+        yield f"search.align: {kind} mixes no candidates, so there is nothing to align; take 0"
+    if section.sandwich and not (isinstance(controller, GradientController) and controller.single_path):
+        yield f"search.sandwich: {kind} runs no single paths; take spos or rsps (or gdas, reinforce), or 0"
     if isinstance(controller, GradientController) and controller.scored is not None and section.cost is not None:
         yield f"search.cost: {kind} learns from values and not from gradients; set search.limits in its place"
 

@@ -17,7 +17,8 @@ from metanas.api.handed import Handed, name_of
 from metanas.api.host import building
 from metanas.api.origin import Origin
 from metanas.api.ranks import Ranks
-from metanas.bilevel import CudaGraphs, Estimator, ScoreFunction, over_ranks
+from metanas.api.trained import trained_for
+from metanas.bilevel import Bilevel, CudaGraphs, Estimator, ScoreFunction, over_ranks
 from metanas.controllers import Controller, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
@@ -196,7 +197,7 @@ class Parts:
         return GradientSearch(
             self.within,
             network,
-            over_ranks(problem) if self.ranks.count > 1 else problem,
+            self._over_ranks(problem),
             self.estimator,
             controller,
             self.data,
@@ -204,6 +205,7 @@ class Parts:
             seed=self.recipe.seed,
             task=self.task,
             price=self.costing.price,
+            trained=trained_for(self.recipe, network, self.task, self._over_ranks),
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
             graphs=self._graphs(controller, warn),
@@ -215,6 +217,9 @@ class Parts:
         section = self.recipe.search
         alone = self.ranks.count == 1 and not controller.single_path and not section.checkpoint
         return CudaGraphs(self.device, warn) if section.capture and alone and self.device.type == "cuda" else None
+
+    def _over_ranks(self, problem: Bilevel) -> Bilevel:
+        return over_ranks(problem) if self.ranks.count > 1 else problem
 
     def _supernet(self, controller: GradientController) -> Network:
         if self.handed.module is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from metanas.lazy import lazily
 
 if TYPE_CHECKING:
+    from metanas.loop.alignment import Alignment as Alignment
     from metanas.loop.by_gradient import GradientSearch as GradientSearch
     from metanas.loop.by_value import VALUE as VALUE
     from metanas.loop.by_value import Objective as Objective
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from metanas.loop.steps import Evaluation as Evaluation
     from metanas.loop.steps import Report as Report
     from metanas.loop.steps import Step as Step
+    from metanas.loop.trained import PLAIN as PLAIN
+    from metanas.loop.trained import Sandwich as Sandwich
+    from metanas.loop.trained import Trained as Trained
     from metanas.loop.tuning import Draws as Draws
     from metanas.loop.tuning import TuneSchedule as TuneSchedule
     from metanas.loop.tuning import TuneStep as TuneStep
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from metanas.loop.tuning import named as named
 
 _HOMES = {
+    "Alignment": "metanas.loop.alignment",
     "Brief": "metanas.loop.halving",
     "Decided": "metanas.loop.guard",
     "Draws": "metanas.loop.tuning",
@@ -48,14 +53,17 @@ _HOMES = {
     "Hyperband": "metanas.loop.hyperband",
     "Minibatches": "metanas.loop.minibatches",
     "Objective": "metanas.loop.by_value",
+    "PLAIN": "metanas.loop.trained",
     "Price": "metanas.loop.pricing",
     "Probe": "metanas.loop.guard",
     "Refinement": "metanas.loop.refinement",
     "Report": "metanas.loop.steps",
     "Round": "metanas.loop.halving",
+    "Sandwich": "metanas.loop.trained",
     "Schedule": "metanas.loop.schedule",
     "SkipShare": "metanas.loop.guard",
     "Step": "metanas.loop.steps",
+    "Trained": "metanas.loop.trained",
     "TuneSchedule": "metanas.loop.tuning",
     "TuneStep": "metanas.loop.tuning",
     "Tuning": "metanas.loop.tuning",

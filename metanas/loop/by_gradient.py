@@ -48,13 +48,14 @@ from metanas.errors import DivergedError
 from metanas.loop.checks import check_perturbed, check_scored, check_share
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
-from metanas.loop.perturbation import shaken, worst
+from metanas.loop.perturbation import perturbed
 from metanas.loop.pricing import Price
 from metanas.loop.relaxed import Relaxed
 from metanas.loop.schedule import Schedule
 from metanas.loop.shrinking import Rows, left, masks_of, named, stage_after
 from metanas.loop.state import check_fits, copy_into, optimizer_state, restore_optimizer
 from metanas.loop.steps import Report, Step
+from metanas.loop.trained import PLAIN, Trained, trained_on
 from metanas.network import Network, one_path
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture, Space
@@ -78,6 +79,7 @@ class GradientSearch:
         seed: of everything that is drawn.
         task: whose loss and metric `score` gives; None: the data's.
         price: what the mixing weights are charged for their cost, beside the losses; None: nothing.
+        trained: what the weights are trained on, beside the problem's inner loss or in its place.
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
@@ -86,7 +88,8 @@ class GradientSearch:
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
-            the schedule perturbs them; what a controller that is `scored` cannot learn from (`checks.check_scored`).
+            the schedule perturbs them; what `trained` or a controller that is `scored` cannot be with (`Trained.check`,
+            `checks.check_scored`).
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -104,18 +107,20 @@ class GradientSearch:
         seed: int,
         task: Task | None = None,
         price: Price | None = None,
+        trained: Trained = PLAIN,
         share: tuple[int, int] = (0, 1),
         guards: Sequence[Guard] = (),
         graphs: Graphs | None = None,
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
-        self.task, self.share = task or data.task, share
+        self.task, self.share, self.trained = task or data.task, share, trained
         self.clock, self.watch = Clock(data.device), Watch(guards)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
         check_share(data, schedule.batch_size, share[1])
         check_perturbed(controller, schedule.perturb)
+        trained.check(controller)
         check_scored(controller, estimator, price)
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
@@ -133,7 +138,10 @@ class GradientSearch:
             nesterov=schedule.nesterov and schedule.momentum > 0,
             fused=True,
         )
-        self.advance = train(problem, self.theta, self._constant, self.optimizer, clip=schedule.clip, graphs=graphs)
+        seen, alone = trained_on(problem, trained, lambda: self.relaxed.progress), trained is PLAIN
+        # Another loss of the training may read how far the search is, which a recording would not see.
+        recorded = graphs if alone else None
+        self.advance = train(seen, self.theta, self._constant, self.optimizer, clip=schedule.clip, graphs=recorded)
         self.generator = torch.Generator()
         self.looking: Bilevel | None = None  # the problem as an estimator sees it, at this rate
         self.estimate: Estimator | CapturedEstimator = estimator
@@ -212,21 +220,16 @@ class GradientSearch:
 
     def _constant(self) -> dict[str, Any]:
         """The outer variables for the training of the weights: a draw, and where the schedule says so a worse one."""
-        outer, progress, schedule = self.relaxed.constant(), self.relaxed.progress, self.schedule
-        epsilon = schedule.perturb * progress
-        if not epsilon:
-            return outer
-        how: Any = {"competing": self.controller.competing, "generator": self.relaxed.generator}
-        if not schedule.perturb_steps:
-            return {"mix": shaken(outer["mix"], epsilon, **how)}
+        relaxed, competing = self.relaxed, self.controller.competing
         inner_loss = self.problem.inner_loss
         assert inner_loss is not None  # `train` has refused it
 
         def loss(mix: Any) -> Tensor:
-            found: Tensor = inner_loss(self.theta, {"mix": mix}, self.batch)
-            return found
+            return inner_loss(self.theta, {"mix": mix}, self.batch)
 
-        return {"mix": worst(loss, outer["mix"], epsilon, schedule.perturb_steps, **how)}
+        mix = perturbed(loss, relaxed.constant()["mix"], self.schedule, relaxed, competing=competing)
+        others = [relaxed.constant()["mix"] for _ in range(self.trained.draws - 1)]
+        return {"mix": mix, "others": others} if others else {"mix": mix}
 
     def _problem(self) -> Bilevel:
         """The problem as an estimator sees it: its rule steps as far as the optimiser does in this epoch."""
@@ -332,6 +335,7 @@ class GradientSearch:
         kept = self.shrunk[-1][1] if self.shrunk else {}
         self.relaxed.masks = masks_of(kept, self.relaxed.omega)
         self.network.keep(kept)
+        self.trained.keep(kept)
         self._forget()
 
     def _forget(self) -> None:

@@ -17,7 +17,33 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from metanas.loop.relaxed import Relaxed
+from metanas.loop.schedule import Schedule
+
 Weights = dict[str, Tensor]
+
+
+def perturbed(
+    loss: Callable[[Weights], Tensor],
+    mix: Weights,
+    schedule: Schedule,
+    at: Relaxed,
+    *,
+    competing: bool,
+) -> Weights:
+    """Mixing weights for a step of the training: these themselves, shaken ones, or the worst near by.
+
+    Args:
+        loss, competing: as of `worst`.
+        schedule: by how much at the end of the search (0: nothing is perturbed, and nothing drawn), and how.
+        at: where the search stands, and its generator.
+    """
+    epsilon, steps, generator = schedule.perturb * at.progress, schedule.perturb_steps, at.generator
+    if not epsilon:
+        return mix
+    if not steps:
+        return shaken(mix, epsilon, competing=competing, generator=generator)
+    return worst(loss, mix, epsilon, steps, competing=competing, generator=generator)
 
 
 @torch.no_grad()

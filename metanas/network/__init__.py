@@ -1,9 +1,13 @@
 """Networks: the builder for supernets and derived networks, the operations, and the plain executor."""
 
+from metanas.network.apart import apart as apart
+from metanas.network.apart import spread as spread
 from metanas.network.auxiliary import AuxiliaryHead as AuxiliaryHead
 from metanas.network.auxiliary import WithAuxiliary as WithAuxiliary
 from metanas.network.blocks import Phase as Phase
 from metanas.network.drop_path import drop_path as drop_path
+from metanas.network.extremes import by_size as by_size
+from metanas.network.extremes import extreme as extreme
 from metanas.network.frozen import frozen as frozen
 from metanas.network.frozen import shadow as shadow
 from metanas.network.fused import FusedNetwork as FusedNetwork

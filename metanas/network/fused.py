@@ -113,7 +113,11 @@ class FusedNetwork(Network):
 
     def copied(self) -> FusedNetwork:
         """A twin of a copy: what runs on it leaves no trace here, whatever an operation of the user's does."""
-        return FusedNetwork(trial_of(self.plain, self._own), {kind: OPS[kind] for kind in self._own}, self._checkpoint)
+        return self.around(trial_of(self.plain, self._own))
+
+    def around(self, network: Network) -> FusedNetwork:
+        """A twin of another network whose operations were made by the same makers."""
+        return FusedNetwork(network, {kind: OPS[kind] for kind in self._own}, self._checkpoint)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         return copy.deepcopy(self.plain, memo)

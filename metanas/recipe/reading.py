@@ -79,6 +79,10 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
             yield f"{name}.warmup: should be below {name}.epochs, which is {epochs}, got {warmup}"
     if recipe.search.perturb_steps and not recipe.search.perturb:
         yield f"search.perturb_steps: goes with search.perturb above 0, got {recipe.search.perturb_steps}"
+    if recipe.search.align_epsilon and not recipe.search.align:
+        yield f"search.align_epsilon: goes with search.align above 0, got {recipe.search.align_epsilon}"
+    if recipe.search.align_epsilon and recipe.precision != "float32":
+        yield f"search.align_epsilon: the step is lost in the rounding of {recipe.precision}; take 0"
     learned = recipe.search.epochs - recipe.search.warmup_epochs
     if recipe.search.shrink_to is not None and recipe.search.shrink_stages >= learned:
         yield f"search.shrink_stages: should be below the {learned} epochs in which omega is learned, got " + str(

@@ -92,6 +92,11 @@ class SearchRecipe(Section):
         capture: on a GPU, launch steps as CUDA graphs (`bilevel.capture`), where nothing in them reads the host.
         guard: what may end the search early.
         perturb, perturb_steps: of SDARTS; goes with every controller whose weights are not one-hot.
+        align: how strongly the weights are trained so that all cells want the same (Lambda-DARTS: 0.125), at the end of
+            the search, from 0; with every such controller, on spaces whose cells share choices.
+        align_epsilon: step of the paper's finite difference; 0: a second backward pass, which is exact.
+        sandwich: architectures that are drawn for each step of the weights (BigNAS: 2) and learn from the outputs of
+            the largest, as does the smallest; with every controller that runs one path (`modes.sandwich`). 0: none.
         shrink_to, shrink_stages: candidates that are left of each choice in the end, and in how many stages the others
             go (DrNAS: 3 of 5 in one).
         cost: what is charged beside the outer loss, in expectation under the mixing weights: "parameters",
@@ -145,6 +150,9 @@ class SearchRecipe(Section):
     guard: GuardRecipe = GuardRecipe()
     perturb: Part = 0.0
     perturb_steps: Annotated[int, Field(ge=0)] = 0
+    align: Part = 0.0
+    align_epsilon: Part = 0.0
+    sandwich: Annotated[int, Field(ge=0)] = 0
     shrink_to: Whole | None = None
     shrink_stages: Whole = 1
     cost: str | None = None

@@ -9,6 +9,8 @@ from metanas.space.bounds import Bounds as Bounds
 from metanas.space.bounds import downhill as downhill
 from metanas.space.canonical import canonical as canonical
 from metanas.space.canonical import distinct as distinct
+from metanas.space.cells import Kind as Kind
+from metanas.space.cells import kinds_of as kinds_of
 from metanas.space.counting import Limit as Limit
 from metanas.space.draw import draw_architecture as draw_architecture
 from metanas.space.draw import draw_space as draw_space

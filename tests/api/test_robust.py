@@ -12,6 +12,7 @@ import metanas
 from metanas.api.recorder import Recorder
 from metanas.bilevel import FirstOrder
 from metanas.errors import InterruptedSearchError, RecipeError, SpaceError
+from metanas.space import NEEDED, Space, chain, one_of, op
 from metanas.ui import read
 
 Quick = Callable[..., Any]
@@ -116,4 +117,58 @@ def test_what_learns_no_omega_has_nothing_to_guard(quick: Quick, runs: Path) -> 
     for controller in ("darts_pt", "random"):
         with pytest.raises(RecipeError, match=r"search\.guard: (DartsPt|RandomSearch) learns no omega"):
             quick(run="first", controller=controller, settings={"search.guard.skip_share": 0.5})
+    assert not runs.exists()
+
+
+def test_an_aligned_search_goes_on_from_its_checkpoint(
+    quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = one_of("body", {"conv": op("conv", width=4, kernel=3, norm="batch", activation="relu"), "skip": op("skip")})
+    ends = ("stem", op("conv", width=4, kernel=3)), ("head", op("classifier", width=NEEDED))
+    twice = Space(chain(ends[0], ("one", body), ("two", body), ends[1]), "twice")
+    settings = {"search.epochs": 2, "search.align": 0.125, "checkpoint_seconds": 0.0}
+    whole, plain = quick(twice, run="whole", settings=settings), quick(twice, run="plain")
+    pause_point = Recorder.pause_point
+
+    def stops(recorder: Recorder, place: int, tree: Any) -> None:
+        pause_point(recorder, place, tree)
+        if place == 3:
+            raise InterruptedSearchError("stopped", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "pause_point", stops)
+        with pytest.raises(InterruptedSearchError):
+            quick(twice, run="cut", settings=settings)
+    again = metanas.load_run("cut").resume(data=images)
+    assert again.architecture == whole.architecture and again.test_score == whole.test_score
+    losses = [
+        [e["inner_loss"] for e in metanas.load_run(r.run).events() if e["kind"] == "step"] for r in (whole, plain)
+    ]
+    assert losses[0][:2] == losses[1][:2] and losses[0][2:] != losses[1][2:]  # it begins with the second step
+
+
+def test_what_has_no_cells_to_align_is_refused(quick: Quick, runs: Path) -> None:
+    with pytest.raises(RecipeError, match=r"search\.align: Gdas mixes no candidates"):
+        quick(run="first", controller="gdas", settings={"search.align": 0.1})
+    with pytest.raises(RecipeError, match=r"search\.align: no two cells of tiny share a choice; take 0"):
+        quick(run="first", settings={"search.align": 0.1})
+    with pytest.raises(RecipeError, match=r"search\.align_epsilon: goes with search\.align above 0, got 0\.1"):
+        quick(run="first", settings={"search.align_epsilon": 0.1})
+    both = {"search.align": 0.1, "search.align_epsilon": 0.1, "precision": "bfloat16"}
+    with pytest.raises(RecipeError, match=r"search\.align_epsilon: the step is lost in the rounding of bfloat16"):
+        quick(run="first", settings=both)
+    assert not runs.exists()
+
+
+def test_a_search_by_the_sandwich_rule_says_what_its_largest_loses(quick: Quick, images: Any) -> None:
+    settings = {"search.sandwich": 1, "search.options.evaluations": 4, "search.options.population": 2}
+    result = quick(run="first", controller="spos", settings=settings)
+    losses = [e["inner_loss"] for e in metanas.load_run("first").events() if e["kind"] == "step"]
+    assert len(losses) == 4 and all(0 < loss < 3 for loss in losses) and result.test_score is not None
+
+
+def test_a_sandwich_needs_single_paths(quick: Quick, runs: Path) -> None:
+    for controller in ("drnas", "random"):
+        with pytest.raises(RecipeError, match=r"search\.sandwich: (DrNas|RandomSearch) runs no single paths"):
+            quick(run="first", controller=controller, settings={"search.sandwich": 2})
     assert not runs.exists()
