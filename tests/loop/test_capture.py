@@ -10,19 +10,28 @@ import torch.nn.functional as F
 
 from metanas.bilevel import SGD, CudaGraphs, EvolutionStrategies, FiniteDifference, FirstOrder, Unrolled
 from metanas.controllers import Darts, DrNas
-from metanas.loop import GradientSearch, Schedule
+from metanas.loop import PLAIN, GradientSearch, Schedule, Trained
 from metanas.modes import meta_network
 from metanas.network import fused, supernet
 
 ESTIMATORS = [FirstOrder(), FiniteDifference(), Unrolled(1)]
 
 
-def search(tiny: Any, graphs: Any, controller: Any, estimator: Any, device: str = "cpu", **schedule: Any) -> Any:
+def search(
+    tiny: Any,
+    graphs: Any,
+    controller: Any,
+    estimator: Any,
+    device: str = "cpu",
+    trained: Trained = PLAIN,
+    **schedule: Any,
+) -> Any:
     data = tiny.data().to(torch.device(device))
     network = fused(supernet(tiny.space, data.shape, 3, seed=0).to(device))
     settings = Schedule(**{"epochs": 4, "batch_size": 4, "lr": 0.1, "monitor": 9} | schedule)
     problem = meta_network(network, loss=F.cross_entropy, rule=SGD(lr=0.1))
-    return GradientSearch(tiny.space, network, problem, estimator, controller, data, settings, seed=0, graphs=graphs)
+    more: dict[str, Any] = {"seed": 0, "graphs": graphs, "trained": trained}
+    return GradientSearch(tiny.space, network, problem, estimator, controller, data, settings, **more)
 
 
 def assert_alike(found: GradientSearch, plain: GradientSearch, rtol: float = 1e-6) -> None:
@@ -74,6 +83,24 @@ def test_an_estimator_that_draws_on_the_host_is_not_recorded(tiny: Any, replays:
     list(found.steps()), list(plain.steps())
     assert_alike(found, plain)
     assert graphs.recordings == 1 and graphs.whys == ["random numbers are drawn by the host"]
+
+
+class Warming(Trained):
+    """A loss that grows with the search."""
+
+    def check(self, controller: Any) -> None:
+        return
+
+    def loss(self, plain: Any, theta: Any, outer: Any, batch: Any, *, progress: float) -> torch.Tensor:
+        return (1 + progress) * plain(theta, outer, batch)
+
+
+def test_another_loss_of_the_training_is_not_recorded_since_it_may_read_the_progress(tiny: Any, replays: Any) -> None:
+    graphs = replays()
+    found, plain = (search(tiny, g, Darts(lr=0.1), FirstOrder(), trained=Warming()) for g in (graphs, None))
+    list(found.steps()), list(plain.steps())
+    assert_alike(found, plain)
+    assert graphs.recordings == 1, "the estimate"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
