@@ -18,6 +18,7 @@ from metanas.api.parts import describe
 from metanas.bilevel import Bilevel, Estimator, Tasks, Tree
 from metanas.controllers.derivation import strongest
 from metanas.data import ClassData, Episode, Episodes
+from metanas.data.episodes import WARPS
 from metanas.data.seeds import seeded
 from metanas.errors import RecipeError, ShapeError
 from metanas.evaluation import EpisodicScore, episodic_score
@@ -169,9 +170,8 @@ class FewShotParts:
             section = self.recipe.evaluation
             return Episodes(self.data, part, section.ways, section.shots, section.queries, tasks, seed)
         own = self.recipe.episodes
-        return Episodes(
-            self.data, part, own.ways, own.shots, own.queries, tasks, seed, within=within, affine=own.affine
-        )
+        warps = {name: getattr(own, name) for name in WARPS}
+        return Episodes(self.data, part, own.ways, own.shots, own.queries, tasks, seed, within=within, **warps)
 
     def draws(self) -> EpisodeDraws:
         own = self.recipe.episodes
@@ -236,7 +236,7 @@ class FewShotParts:
         """Of the norms on the training classes, where the learner rests on them."""
         if not learner.pooled:
             return None
-        plain = replace(self.episodes("train", tasks=1), affine=0.0)
+        plain = replace(self.episodes("train", tasks=1), **dict.fromkeys(WARPS, 0.0))
         rows = []
         for step in range(self.recipe.evaluation.pooled):
             episode = plain.at(step)

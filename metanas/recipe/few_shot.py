@@ -72,7 +72,8 @@ class StructureRecipe(Section):
 
 class EpisodesRecipe(Section):
     """Tasks of the training. `tasks`: of an outer step. `within`: the share of the steps whose tasks have all their
-    classes from one group, as one alphabet. `affine`: how far images are rotated, scaled, sheared and shifted; 0: not.
+    classes from one group, as one alphabet. `affine`: how far images are rotated, scaled, sheared and shifted,
+    `elastic`: bent, `stroke`: how much bolder or thinner their strokes become; 0: not (`data.Episodes`).
     """
 
     ways: Ways = 5
@@ -81,6 +82,8 @@ class EpisodesRecipe(Section):
     tasks: Whole = 4
     within: Share = 0.0
     affine: Part = 0.0
+    elastic: Part = 0.0
+    stroke: Part = 0.0
 
 
 class MetaRecipe(Section):
