@@ -22,6 +22,8 @@ from torch import Tensor
 
 ANGLE, SCALE, SHEAR, SHIFT = 0.35, 0.2, 0.3, 0.15
 """How far `affine=1` goes: radians; of the size; of the side; of half the side."""
+VIEW = 0.5
+"""How far `views` go, as `affine`."""
 BEND, KNOTS = 0.1, 5
 """The deviation of the field at `elastic=1`, of half the side; its grid."""
 
@@ -44,6 +46,26 @@ def bent(images: Tensor, affine: float, elastic: float, draws: Mapping[str, torc
         field = torch.randn(n, 2, KNOTS, KNOTS, generator=draws["elastic"]).to(images.device) * (elastic * BEND)
         grid = grid + F.interpolate(field, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def views(images: Tensor, count: int, outside: Tensor | float = 0.0) -> Tensor:
+    """Images (..., channels, height, width) as they are, and `count` - 1 times distorted a little, the same distortions
+    for all of them and on every call: (count, ..., channels, height, width).
+
+    Args:
+        outside: what comes in from outside, as normalised images have it; it broadcasts with an image.
+
+    >>> views(torch.ones(5, 1, 4, 4), 3).shape
+    torch.Size([3, 5, 1, 4, 4])
+    """
+    n, shape = images.shape[:-3].numel(), images.shape[-3:]
+    maps = affine_maps(count - 1, VIEW, shape[1] / shape[2], torch.Generator().manual_seed(0)).to(images)
+    flat = (images - outside).reshape(n, *shape)
+    found = [images]
+    for theta in maps:
+        grid = F.affine_grid(theta.expand(n, 2, 3), list(flat.shape), align_corners=False)
+        found.append(F.grid_sample(flat, grid, align_corners=False).view(images.shape) + outside)
+    return torch.stack(found)
 
 
 def affine_maps(n: int, strength: float, aspect: float, generator: torch.Generator) -> Tensor:

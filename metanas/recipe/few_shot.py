@@ -99,7 +99,8 @@ class MetaRecipe(Section):
 class FewShotEvaluationRecipe(Section):
     """`ways`, `shots`, `queries`: of a validation and of the test; `every`: outer steps between two validations, on
     `validation` episodes; `episodes`: of the test. `pooled`: batches that the statistics of the training classes are
-    taken over, where a learner rests on them."""
+    taken over, where a learner rests on them. `views`: how many times an image is looked at, from the second time on
+    slightly distorted: an example counts as so many, and the scores of a query are the mean."""
 
     ways: Ways = 5
     shots: Whole = 1
@@ -108,6 +109,7 @@ class FewShotEvaluationRecipe(Section):
     validation: Whole = 100
     episodes: Whole = 600
     pooled: Whole = 10
+    views: Whole = 1
 
 
 class FewShotRecipe(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metanas.data.warps import bent, thickened
+from metanas.data.warps import bent, thickened, views
 
 
 def seeds() -> dict[str, torch.Generator]:
@@ -80,3 +80,15 @@ def test_strokes_become_bolder_and_thinner_by_up_to_a_share_of_a_pixel():
     assert 2.9 < float(widths.mean()) < 3.1
     made = thickened(torch.rand(50, 2, 8, 8), 1.0, seeds()["stroke"])
     assert 0 <= float(made.min()) and float(made.max()) <= 1
+
+
+def test_views_are_the_same_small_distortions_of_every_image_and_what_comes_in_is_outside():
+    images = torch.rand(2, 5, 1, 9, 9) + 3
+    seen = views(images, 4, 2.0)
+    assert seen.shape == (4, 2, 5, 1, 9, 9) and torch.equal(seen[0], images)
+    torch.testing.assert_close(views(images[1, 3], 4, 2.0), seen[:, 1, 3])  # whichever others stand beside it
+    blank = torch.full((1, 9, 9), -0.7)
+    torch.testing.assert_close(views(blank, 4, -0.7), blank.expand(4, 1, 9, 9))
+    places = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(-1, 1, 41), indexing="ij")
+    off = (views(torch.stack(places), 9) - torch.stack(places))[1:, :, 16:25, 16:25].abs().amax((1, 2, 3))
+    assert 0.01 < float(off.min()) and float(off.max()) < 0.2
