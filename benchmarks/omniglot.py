@@ -51,6 +51,12 @@ COMPARES: dict[str, Any] = {
     "episodes": {"ways": 40, "shots": 1, "queries": 3, "tasks": 1, "affine": 0.5},
     "outer": {"lr": 3e-3, "steps": 4000},
 }
+LONG: dict[str, Any] = {
+    **COMPARES,
+    "network.options": {"width": 32, "grow": 2, "flat": True},
+    "episodes": {**COMPARES["episodes"], "affine": 1.0, "elastic": 0.5, "stroke": 0.5},
+    "outer": {"lr": 3e-3, "steps": 20000},
+}
 PLAIN: dict[str, Any] = {
     "learner": {"name": "prototypical", "options": {"loss": "prototypes"}},
     "episodes": {"ways": 60, "shots": 1, "queries": 5, "tasks": 1},
@@ -67,6 +73,7 @@ def adapting(name: str, tasks: int, outer_steps: int, outer_lr: float, **options
 
 LEARNERS: dict[str, dict[str, Any]] = {
     "prototypical": COMPARES,
+    "prototypical, long": LONG,
     "prototypical, as published": PLAIN,
     "maml": adapting("maml", 16, 600, 2e-3, steps=3, lr=0.4),
     "fomaml": adapting("fomaml", 16, 900, 2e-3, steps=3, lr=0.4),
