@@ -179,7 +179,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="anything of the recipe")
     parser.add_argument("--looks", type=int, nargs="+", default=[1, VIEWS], help="at each image, in the last tests")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--runs", type=Path, required=True, help="a run that is there already is tested again")
+    parser.add_argument("--runs", type=Path, required=True, help="a run that is there is gone on with, or tested again")
     return parser.parse_args()
 
 
@@ -204,7 +204,9 @@ def main() -> None:
     run = asked.runs / f"{asked.learner.replace(', ', '-').replace(' ', '-')}-{asked.seed}"
     begun, used = time.perf_counter(), time.process_time()
     if run.exists():
-        result = metanas.load_run(run).result()
+        found = metanas.load_run(run)
+        done = found.folder.read_result() is not None
+        result = found.result() if done else found.resume(data=data)  # CPU seconds are then those of the rest
     else:
         settings = settings_of(asked, data)
         print({key: settings.get(key) for key in ("network", "learner", "episodes", "outer")}, flush=True)
