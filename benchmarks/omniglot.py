@@ -54,7 +54,7 @@ COMPARES: dict[str, Any] = {
 LONG: dict[str, Any] = {
     **COMPARES,
     "network.options": {"width": 32, "grow": 2, "flat": True},
-    "episodes": {**COMPARES["episodes"], "affine": 1.0, "elastic": 0.5, "stroke": 0.5},
+    "episodes": {**COMPARES["episodes"], "affine": 0.7, "elastic": 0.25, "stroke": 0.25},
     "outer": {"lr": 3e-3, "steps": 20000},
 }
 PLAIN: dict[str, Any] = {
