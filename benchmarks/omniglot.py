@@ -53,8 +53,8 @@ COMPARES: dict[str, Any] = {
 }
 LONG: dict[str, Any] = {
     **COMPARES,
-    "network.options": {"width": 32, "grow": 2, "flat": True},
-    "episodes": {**COMPARES["episodes"], "affine": 0.7, "elastic": 0.25, "stroke": 0.25},
+    "network.options": {"width": 16, "grow": 2, "flat": True},
+    "episodes": {**COMPARES["episodes"], "within": 0.5, "affine": 0.7, "elastic": 0.25, "stroke": 0.25},
     "outer": {"lr": 3e-3, "steps": 20000},
 }
 PLAIN: dict[str, Any] = {
