@@ -1,15 +1,18 @@
 """Omniglot from one example of each character: every learner, inductive, on characters of alphabets never seen.
 
     python benchmarks/omniglot.py --data omniglot28.npz --learner prototypical --seed 0 --runs DIR
+    python benchmarks/omniglot.py --data omniglot28.npz --runs DIR --hold 170 --set episodes.stroke=0.5 --steps 4000
 
 The 964 background characters and their rotations by 90, 180 and 270 degrees are the training classes, the 659 of the
 evaluation alphabets, rotated likewise, those of the test; 28x28 images, Conv4-64, one thread. Steps are fixed before a
-training and its last state is tested; nothing is selected on the test characters.
+training and its last state is tested; nothing is selected on the test characters. Settings are chosen with `--hold`:
+background alphabets of so many characters, which the seed draws, take the place of the evaluation alphabets.
 
 Printed: accuracy and its 95 % interval over 1,000 episodes of 5-way and 20-way 1-shot with 15 queries a class, each
 query answered for itself (inductive), and 5-way transductive; for learners that compare, the error of 20-way 1-shot
 within an evaluation alphabet (unrotated, one drawer writes the examples and another the queries, 1,000 such tasks).
-A learner that adapts has as many outputs as it has ways, so each of its trainings is for one number of ways.
+A learner that adapts has as many outputs as it has ways, so each of its trainings is for one number of ways. CPU
+seconds are those of the process from the first step to the end of the run's own test (`time.process_time`).
 """
 
 from __future__ import annotations
@@ -23,19 +26,20 @@ from typing import Any
 import torch
 from machine import machine
 from torch.func import vmap
+from torch.utils._pytree import tree_map
 
 import metanas
 from metanas.api.few_shot_parts import FewShotParts, batches_of
 from metanas.data import ClassData, Episode, Episodes, load_classes
+from metanas.data.warps import views
 from metanas.evaluation import EpisodicScore, episodic_score
 from metanas.modes.prototypes import nearness, prototypes
 from metanas.network import called_norms, episodic, settled
-from metanas.recipe import override, read_few_shot
+from metanas.recipe import override, parse_setting, read_few_shot
 
 EPISODES = 1000
+VIEWS = 9
 SHARED: dict[str, Any] = {
-    "data.rotations": True,
-    "data.validation": 0,
     "evaluation.episodes": EPISODES,
     "evaluation.every": 10**6,
     "threads": 1,
@@ -46,6 +50,12 @@ COMPARES: dict[str, Any] = {
     "network.embedding": 128,
     "episodes": {"ways": 40, "shots": 1, "queries": 3, "tasks": 1, "affine": 0.5},
     "outer": {"lr": 3e-3, "steps": 4000},
+}
+LONG: dict[str, Any] = {
+    **COMPARES,
+    "network.options": {"width": 16, "grow": 2, "flat": True},
+    "episodes": {**COMPARES["episodes"], "within": 0.5, "affine": 0.7, "elastic": 0.25, "stroke": 0.25},
+    "outer": {"lr": 3e-3, "steps": 20000},
 }
 PLAIN: dict[str, Any] = {
     "learner": {"name": "prototypical", "options": {"loss": "prototypes"}},
@@ -63,6 +73,7 @@ def adapting(name: str, tasks: int, outer_steps: int, outer_lr: float, **options
 
 LEARNERS: dict[str, dict[str, Any]] = {
     "prototypical": COMPARES,
+    "prototypical, long": LONG,
     "prototypical, as published": PLAIN,
     "maml": adapting("maml", 16, 600, 2e-3, steps=3, lr=0.4),
     "fomaml": adapting("fomaml", 16, 900, 2e-3, steps=3, lr=0.4),
@@ -77,16 +88,19 @@ LEARNERS: dict[str, dict[str, Any]] = {
 }
 
 
-def parts_for(settings: dict[str, Any], path: str, ways: int) -> FewShotParts:
-    """A run's parts, to be asked for another number of ways."""
-    recipe = read_few_shot(override({}, {**settings, "data.source": path, "evaluation.ways": ways}))
-    space = metanas.load_space("conv4", **recipe.network.options)
-    return FewShotParts(recipe, space, load_classes(path, rotations=True, validation=0))
+def read(path: str, seed: int, hold: int, device: str) -> ClassData:
+    """Background and evaluation characters; or background characters alone, some alphabets of them as the test."""
+    data = load_classes(path, rotations=True, validation=hold, seed=seed, device=device)
+    if not hold:
+        return data
+    print("held out:", ", ".join(data.validation.by_group), flush=True)
+    return replace(data, test=data.validation, validation=data.validation.subset([]))
 
 
-def seconds_a_step(settings: dict[str, Any], path: str) -> float:
+def seconds_a_step(settings: dict[str, Any], data: ClassData) -> float:
     """The mean of 8 steps after one to warm up."""
-    parts = parts_for(settings, path, 5)
+    recipe = read_few_shot(override({}, settings))
+    parts = FewShotParts(recipe, metanas.load_space("conv4", **recipe.network.options), data)
     learner = parts.learner(parts.network())
     steps = parts.tuning(learner, learner.outer).steps()
     next(steps)
@@ -96,12 +110,20 @@ def seconds_a_step(settings: dict[str, Any], path: str) -> float:
     return (time.perf_counter() - begun) / 8
 
 
-def embedded(learner: metanas.api.Learner, data: ClassData) -> ClassData:
+def moved(learner: metanas.api.Learner, device: torch.device) -> metanas.api.Learner:
+    """The learner on a device."""
+    outer, statistics = tree_map(lambda x: x.to(device), (learner.outer, learner.statistics))
+    return replace(learner, outer=outer, statistics=statistics, network=learner.network.to(device))
+
+
+def embedded(learner: metanas.api.Learner, data: ClassData, looks: int) -> ClassData:
     """The same classes with the embeddings of their images as inputs: an inductive answer embeds each image for itself,
-    so that once is enough for all episodes."""
+    so that once is enough for all episodes. The mean embedding of `looks` views gives the mean of their scores."""
+    learner = moved(learner, data.device)
     module = episodic(learner.network)
-    names = called_norms(module, torch.zeros(2, *data.shape))
+    names = called_norms(module, torch.zeros(2, *data.shape, device=data.device))
     network = settled(module, learner.outer["weights"], learner.statistics or [], names)
+    outside = data.normalised(torch.zeros(data.shape, device=data.device))
     parts = {}
     for part in ("train", "test"):
         classes = getattr(data, part) if part == "test" else data.train.subset(range(2))  # only the test is asked for
@@ -110,7 +132,10 @@ def embedded(learner: metanas.api.Learner, data: ClassData) -> ClassData:
         numbers = torch.cat([torch.arange(count) for count in classes.counts])
         pairs = zip(owners.split(200), numbers.split(200), strict=True)
         with torch.no_grad():
-            rows = torch.cat([network(data.normalised(classes.gather(o, n))) for o, n in pairs])
+            rows = torch.cat([
+                torch.stack([network(view) for view in views(data.normalised(classes.gather(o, n)), looks, outside)])
+                .mean(0) for o, n in pairs
+            ])  # fmt: skip
         first = tuple((counts.cumsum(0) - counts).tolist())
         parts[part] = replace(classes, inputs=rows, turns=(0,) * len(classes), first=first)
     width = rows.shape[1]
@@ -126,9 +151,9 @@ def compared(episode: Episode) -> torch.Tensor:
     return scores
 
 
-def compare(learner: metanas.api.Learner, path: str, seed: int) -> dict[str, EpisodicScore]:
-    """All that is asked of a learner that compares."""
-    data = embedded(learner, load_classes(path, rotations=True, validation=0))
+def compare(learner: metanas.api.Learner, data: ClassData, seed: int, looks: int) -> dict[str, EpisodicScore]:
+    """All that is asked of a learner that compares, with so many looks at each image."""
+    data = embedded(learner, data, looks)
     upright = [i for i, name in enumerate(data.test.names) if "@" not in name]
     plain = replace(data, test=data.test.subset(upright))
     found = {}
@@ -138,11 +163,11 @@ def compare(learner: metanas.api.Learner, path: str, seed: int) -> dict[str, Epi
         ("20-way within an alphabet", Episodes(plain, "test", 20, 1, 1, 20, seed, within=True, paired=True)),
     ):
         found[what] = score = episodic_score(compared, episodes, EPISODES)
-        print(f"  {what}: {score}, error {1 - score.accuracy:.2%}", flush=True)
+        print(f"  {looks} looks, {what}: {score}, error {1 - score.accuracy:.2%}", flush=True)
     return found
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--learner", choices=LEARNERS, default="prototypical")
@@ -150,33 +175,52 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, help="of training, in place of steps: 8 of them are timed before")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="of the run's own 5-way test")
-    parser.add_argument("--runs", type=Path, required=True, help="a run that is there already is tested again")
-    asked = parser.parse_args()
+    parser.add_argument("--hold", type=int, default=0, help="background characters that are the test, by alphabets")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="anything of the recipe")
+    parser.add_argument("--looks", type=int, nargs="+", default=[1, VIEWS], help="at each image, in the last tests")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--runs", type=Path, required=True, help="a run that is there is gone on with, or tested again")
+    return parser.parse_args()
+
+
+def settings_of(asked: argparse.Namespace, data: ClassData) -> dict[str, Any]:
+    """Of a learner, with what was asked for in place of its own."""
+    base = {**SHARED, **LEARNERS[asked.learner], "evaluation.episodes": asked.episodes, "device": asked.device}
+    changes = dict(parse_setting(text) for text in asked.set)
+    changes |= {} if asked.steps is None else {"outer.steps": asked.steps}
+    settings = {"seed": asked.seed, **override(override({}, base), changes)}
+    if asked.minutes is not None:
+        steps = round(60 * asked.minutes / seconds_a_step(settings, data))
+        settings = override(settings, {"outer.steps": steps})
+        print(f"{asked.learner}: {steps} steps", flush=True)
+    return settings
+
+
+def main() -> None:
+    asked = arguments()
     torch.set_num_threads(1)
     print(machine(), flush=True)
-    settings = {**SHARED, **LEARNERS[asked.learner]}
-    settings["evaluation.episodes"] = asked.episodes
-    settings |= {} if asked.steps is None else {"outer": {**settings["outer"], "steps": asked.steps}}
-    if asked.minutes is not None:
-        settings["outer"] = {
-            **settings["outer"],
-            "steps": round(60 * asked.minutes / seconds_a_step(settings, asked.data)),
-        }
-        print(f"{asked.learner}: {settings['outer']['steps']} steps", flush=True)
+    data = read(asked.data, asked.seed, asked.hold, asked.device)
     run = asked.runs / f"{asked.learner.replace(', ', '-').replace(' ', '-')}-{asked.seed}"
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     if run.exists():
-        result = metanas.load_run(run).result()
+        found = metanas.load_run(run)
+        done = found.folder.read_result() is not None
+        result = found.result() if done else found.resume(data=data)  # CPU seconds are then those of the rest
     else:
-        result = metanas.fewshot(None, asked.data, seed=asked.seed, settings=settings, run=run)
+        settings = settings_of(asked, data)
+        print({key: settings.get(key) for key in ("network", "learner", "episodes", "outer")}, flush=True)
+        result = metanas.fewshot(read_few_shot(settings), data, run=run)
     print(
-        f"{asked.learner}, seed {asked.seed}: {result.learn_seconds / 60:.1f} min of training, 5-way 1-shot "
+        f"{asked.learner}, seed {asked.seed}: {result.learn_seconds / 60:.1f} min of training, "
+        f"{time.process_time() - used:.0f} CPU seconds with its test, 5-way 1-shot "
         f"{result.accuracy:.2%} +- {result.interval:.2%}, transductive {result.transductive_accuracy:.2%}, untrained "
         f"{result.start_accuracy:.2%}",
         flush=True,
     )
     if result.learner.ways is None:
-        compare(result.learner, asked.data, asked.seed)
+        for looks in asked.looks:
+            compare(result.learner, data, asked.seed, looks)
     print(f"  {(time.perf_counter() - begun) / 60:.1f} min in all", flush=True)
 
 

@@ -53,6 +53,7 @@ from metanas.network import Statistics, pooled
 
 WIDTH = 64
 QUERIES = 128
+KINDS = ("attributes", "sentences")
 GRID = [10.0**power for power in range(-3, 4)]
 """gamma and lambda, as in the paper."""
 
@@ -244,11 +245,11 @@ def composed(kind: str, seed: int, *, steps: int = 700, hidden: int = 512, **mor
     return found
 
 
-def run_compositions(seeds: Sequence[int]) -> None:
-    for kind in ("attributes", "sentences"):
+def run_compositions(seeds: Sequence[int], steps: int, kinds: Sequence[str] = KINDS) -> None:
+    for kind in kinds:
         rows = []
         for seed in seeds:
-            rows.append(composed(kind, seed))
+            rows.append(composed(kind, seed, steps=steps))
             print(f"{kind}, draw {seed}: {rows[-1]}", flush=True)
         for key in rows[0]["ESZSL"]:
             learned, baseline = ([row[name][key] for row in rows] for name in ("learned", "ESZSL"))
@@ -364,11 +365,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["compositions", "cifar"], default=["compositions", "cifar"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the draws; two or more")
+    parser.add_argument("--steps", type=int, default=700, help="of a training on compositions")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of descriptions of compositions")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
     for what in options.what:
-        {"compositions": run_compositions, "cifar": run_cifar}[what](options.seeds)
+        if what == "compositions":
+            run_compositions(options.seeds, options.steps, options.kinds)
+        else:
+            run_cifar(options.seeds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The network of few-shot learning (Vinyals et al. 2016, arXiv:1606.04080), and a space around it.
 
-fixed     `depth` blocks of convolution 3x3, batch norm, ReLU, 2x2 max pooling, all of `width`; mean over all
-          positions, linear head
+fixed     `depth` blocks of convolution 3x3, batch norm, ReLU, 2x2 max pooling, all of `width` or each `grow` times as
+          wide as the one before; mean over all positions, linear head
 search    the same with choices in every block (three from the second on): an operation, an operation beside it that
           is added to the first, and how the block pools
 """
@@ -9,22 +9,26 @@ search    the same with choices in every block (three from the second on): an op
 from metanas.space import NEEDED, Content, Edge, Graph, Node, Space, chain, one_of, op
 
 
-def space(width: int = 64, depth: int = 4, flat: bool = False, search: bool = False) -> Space:
-    """The space. `width`: of every block; `depth`: how many, each halves height and width; `flat`: but for the last;
-    `search`: whether its operations are choices.
+def space(width: int = 64, depth: int = 4, flat: bool = False, search: bool = False, grow: int = 1) -> Space:
+    """The space. `width`: of the first block; `depth`: how many, each halves height and width; `flat`: but for the
+    last; `search`: whether its operations are choices; `grow`: how many times as wide as the one before a block is.
 
-    Raises ValueError for a width or depth below 1.
+    Raises ValueError for a width, depth or growth below 1, and for growth in a search, whose skips keep the width.
     """
-    if width < 1 or depth < 1:
-        raise ValueError(f"width and depth must be >= 1, got {width} and {depth}")
+    if width < 1 or depth < 1 or grow < 1:
+        raise ValueError(f"width, depth and grow must be >= 1, got {width}, {depth} and {grow}")
+    if search and grow > 1:
+        raise ValueError(f"blocks that are searched have one width, as their skips keep it: grow must be 1, got {grow}")
     steps: list[tuple[str, Content]] = []
     for k in range(1, depth + 1):
-        steps.append((f"block{k}", block(k, width)) if search else (f"conv{k}", conv(width)))
+        wide = width * grow ** (k - 1)
+        steps.append((f"block{k}", block(k, wide)) if search else (f"conv{k}", conv(wide)))
         if k < depth or not flat:
             steps.append((f"pool{k}", pooling(k) if search else op("max_pool", kernel=2, stride=2)))
     steps += [("rows", op("flatten")), ("head", op("linear", width=NEEDED))] if flat else []
     steps += [] if flat else [("head", op("classifier", width=NEEDED))]
     given: dict[str, int | float | str] = {"width": width, "depth": depth, "flat": flat, "search": search}
+    given |= {"grow": grow} if grow != 1 else {}  # spaces of runs that knew no growth stay what they are
     return Space(chain(*steps), "conv4", settings=given)
 
 

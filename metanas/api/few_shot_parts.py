@@ -18,7 +18,8 @@ from metanas.bilevel import Bilevel, Estimator, Tasks, Tree
 from metanas.controllers.derivation import strongest
 from metanas.data import ClassData, Episode, Episodes
 from metanas.data.seeds import seeded
-from metanas.errors import RecipeError, ShapeError
+from metanas.data.warps import views
+from metanas.errors import DataError, RecipeError, ShapeError
 from metanas.evaluation import EpisodicScore, episodic_score
 from metanas.loop import TuneSchedule, Tuning
 from metanas.modes import Described, FewShot, Queries, Structure, Support, answer, one_hot, softmax_structure
@@ -169,7 +170,17 @@ class FewShotParts:
             return Episodes(self.data, part, section.ways, section.shots, section.queries, tasks, seed)
         own = self.recipe.episodes
         return Episodes(
-            self.data, part, own.ways, own.shots, own.queries, tasks, seed, within=within, affine=own.affine
+            self.data,
+            part,
+            own.ways,
+            own.shots,
+            own.queries,
+            tasks,
+            seed,
+            within=within,
+            affine=own.affine,
+            elastic=own.elastic,
+            stroke=own.stroke,
         )
 
     def draws(self) -> EpisodeDraws:
@@ -235,7 +246,7 @@ class FewShotParts:
         """Of the norms on the training classes, where the learner rests on them."""
         if not learner.pooled:
             return None
-        plain = replace(self.episodes("train", tasks=1), affine=0.0)
+        plain = replace(self.episodes("train", tasks=1), affine=0.0, elastic=0.0, stroke=0.0)
         rows = []
         for step in range(self.recipe.evaluation.pooled):
             episode = plain.at(step)
@@ -267,14 +278,29 @@ class FewShotParts:
 
         def of(episode: Episode) -> Tensor:
             support, queries = batches_of(episode)
+            count = self.recipe.evaluation.views
+            if count > 1:
+                support, queries = self._looked_at(support, queries, count)
             scores: Tensor
             if vectors is None:
                 scores = vmap(shown)(queries.images, support.images, support.targets)
             else:
                 scores = vmap(told)(queries.images, vectors[episode.classes.to(vectors.device)])
-            return scores
+            looks = scores.view(scores.shape[0], count, -1, scores.shape[-1])
+            return looks.mean(1)
 
         return of
+
+    def _looked_at(self, support: Support, queries: Queries, count: int) -> tuple[Support, Queries]:
+        """Every image so many times: examples (tasks, count * examples, ...), all of one view together."""
+        outside = self.data.normalised(torch.zeros(self.data.shape, device=support.images.device))
+
+        def seen(images: Tensor) -> Tensor:
+            return views(images, count, outside).transpose(0, 1).flatten(1, 2)
+
+        images = seen(support.images)
+        targets = support.targets.repeat(1, count, 1)
+        return Support(images, targets), Queries(seen(queries.images), queries.targets, images)
 
     def score(
         self, learner: FewShot, outer: Tree, part: str, count: int, *, transductive: bool = False
@@ -292,7 +318,18 @@ class FewShotParts:
             architecture = self.space.architecture(self.recipe.network.architecture)
         pixels = Pixels(data.shape, data.mean, data.std, data.pixels)
         known = None if self.told is None else self.told.known
-        return Learner(learner, outer, statistics, network, pixels, self.ways, self.space, architecture, known)
+        return Learner(
+            learner,
+            outer,
+            statistics,
+            network,
+            pixels,
+            self.ways,
+            self.space,
+            architecture,
+            known,
+            self.recipe.evaluation.views,
+        )
 
     def check(self) -> None:
         """Finds what would otherwise be found after the run had begun.
@@ -305,6 +342,8 @@ class FewShotParts:
         recipe = self.recipe
         if recipe.structure.mode != "fixed" and (self.space is None or not self.space.choices):
             raise RecipeError(["structure.mode: the network has no choices; take a space that has some, or fixed"])
+        if recipe.evaluation.views > 1 and len(self.data.shape) != 3:
+            raise DataError(f"evaluation.views is for images, the data are rows {self.data.shape}: make it 1")
         draws = self.draws()
         for part in ("validation", "test"):
             if len(getattr(self.data, part)):

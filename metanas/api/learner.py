@@ -27,6 +27,7 @@ from metanas.bilevel import Tree
 from metanas.data import Descriptions
 from metanas.data.descriptions import Wordings, as_known
 from metanas.data.load import channels_first
+from metanas.data.warps import views
 from metanas.errors import DataError, ExportError
 from metanas.exporters import Source, Story, Written, write
 from metanas.modes import Described, FewShot, Support, adapt, one_hot
@@ -74,6 +75,13 @@ class Pixels:
         mean, std = (torch.tensor(t, device=device).view(axes) for t in (self.mean, self.std))
         return (array.to(device).float() - mean) / std
 
+    def looked_at(self, inputs: Tensor, count: int) -> Tensor:
+        """The inputs so many times, from the second on distorted a little (`data.warps.views`): (count, *inputs)."""
+        if count == 1:
+            return inputs[None]
+        mean, std = (torch.tensor(t, device=inputs.device).view(-1, 1, 1) for t in (self.mean, self.std))
+        return views(inputs, count, -mean / std)
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
@@ -83,6 +91,7 @@ class Classifier:
     classes: the name of each output
     structure: the space of the architecture, where there is one
     learned_from: what of its classes it has seen, in words
+    views:   how many times it looks at an image, slightly distorted; the scores are the mean. `network` is of one look
     """
 
     network: nn.Module
@@ -92,13 +101,14 @@ class Classifier:
     architecture: Architecture
     structure: Space | None = None
     learned_from: str = ""
+    views: int = 1
 
     @torch.no_grad()
     def scores(self, images: Any) -> Tensor:
         """(examples, classes), unnormalised logarithms of probabilities, of images as the source has them."""
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
-        outputs: Tensor = self.network(self.pixels.inputs(images, device))
-        return outputs
+        looks = self.pixels.looked_at(self.pixels.inputs(images, device), self.views)
+        return torch.stack([self.network(look) for look in looks]).mean(0)
 
     def probabilities(self, images: Any) -> Tensor:
         """(examples, classes), of images as the source has them."""
@@ -136,7 +146,7 @@ class Classifier:
         story = Story(
             made="adapted to its classes by a few-shot learner",
             method={"Learned from": self.learned_from} if self.learned_from else {},
-            limits=("The learner was tested on other classes, see its run.",),
+            limits=("The learner was tested on other classes, see its run.", *self._limits()),
         )
         return write(
             self.network,
@@ -149,6 +159,10 @@ class Classifier:
             story=with_cost(story, self.network),
         )
 
+    def _limits(self) -> tuple[str, ...]:
+        said = f"It looks at an image once; what made it takes the mean of {self.views} slightly distorted looks."
+        return (said,) if self.views > 1 else ()
+
 
 @dataclass(frozen=True, eq=False)
 class Learner:
@@ -160,6 +174,7 @@ class Learner:
     network:    the module whose parameters `outer["weights"]` are
     ways:       how many classes it tells apart; None: any number
     known:      descriptions of the training classes, by which others are read; None where it learns from examples
+    views:      how many times it looks at an image, an example or a query, slightly distorted
     """
 
     few_shot: FewShot
@@ -171,6 +186,7 @@ class Learner:
     space: Space | None
     architecture: Architecture | None
     known: Descriptions | None = None
+    views: int = 1
 
     def adapt(self, images: Any, labels: Sequence[Any]) -> Classifier:
         """A classifier of the classes in `labels`, from examples of them.
@@ -199,9 +215,10 @@ class Learner:
                 f"episodes.ways = {len(classes)}"
             )
         targets = one_hot(torch.tensor([classes.index(name) for name in named], device=self.device), len(classes))
-        support = Support(inputs, targets, self.statistics)
+        looks = self.pixels.looked_at(inputs, self.views).flatten(0, 1)
+        support = Support(looks, targets.repeat(self.views, 1), self.statistics)
         with torch.no_grad():
-            return self._classifier(support, classes)
+            return self._classifier(support, classes, _examples(targets))
 
     def describe(self, classes: Wordings) -> Classifier:
         """A classifier of classes that no example shows.
@@ -220,14 +237,14 @@ class Learner:
             raise DataError(f"describe needs two classes or more to tell apart, got {', '.join(names) or 'none'}")
         vectors = self.known.encode(classes).to(self.device)
         with torch.no_grad():
-            return self._classifier(Described(vectors, self.statistics), names)
+            return self._classifier(Described(vectors, self.statistics), names, "a description")
 
     @property
     def device(self) -> torch.device:
         weights: Mapping[str, Tensor] = self.outer["weights"]
         return next(iter(weights.values())).device
 
-    def _classifier(self, support: Any, classes: tuple[str, ...]) -> Classifier:
+    def _classifier(self, support: Any, classes: tuple[str, ...], seen: str) -> Classifier:
         theta = adapt(self.few_shot, self.outer, support)
         statistics = support.statistics
         if statistics is None:
@@ -240,7 +257,8 @@ class Learner:
             "own" if self.space is None else self.space.name,
             self.architecture or Architecture({}),
             self.space,
-            _learned_from(support, classes),
+            f"{seen} of each of {len(classes)} classes",
+            self.views,
         )
 
     def _plain(self, theta: Tree, statistics: Statistics, ways: int) -> nn.Module:
@@ -285,10 +303,8 @@ class Mixed(nn.Module):
         return self.learner.scores(self.theta, self.outer, inputs, self.statistics)
 
 
-def _learned_from(support: Support | Described, classes: tuple[str, ...]) -> str:
-    """What a learner has seen of the classes, in words."""
-    if isinstance(support, Described):
-        return f"a description of each of {len(classes)} classes"
-    each = support.targets.sum(0)
+def _examples(targets: Tensor) -> str:
+    """How many a learner has seen of a class, in words; targets (examples, classes)."""
+    each = targets.sum(0)
     least, most = int(each.min()), int(each.max())
-    return f"{least if least == most else f'{least} to {most}'} examples of each of {len(classes)} classes"
+    return f"{least if least == most else f'{least} to {most}'} examples"

@@ -42,6 +42,7 @@ def save_learner(learner: Learner, folder: Path, recipe: FewShotRecipe) -> tuple
         "mean": list(learner.pixels.mean),
         "std": list(learner.pixels.std),
         "pixels": list(learner.pixels.span),
+        "views": learner.views,
         "descriptions": None if learner.known is None else learner.known.to_json(),
     }
     return write_learned(folder, tensors, facts)
@@ -108,4 +109,5 @@ def _loaded(
     span = facts["pixels"]
     pixels = Pixels(shape, tuple(facts["mean"]), tuple(facts["std"]), (span[0], span[1]))
     statistics = [(mean, variance) for mean, variance in pairs] if learner.pooled else None
-    return Learner(learner, outer, statistics, network, pixels, facts["ways"], space, architecture, known)
+    views = facts.get("views", 1)
+    return Learner(learner, outer, statistics, network, pixels, facts["ways"], space, architecture, known, views)

@@ -17,17 +17,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metanas.data.classes import ClassData, Classes
 from metanas.data.seeds import seeded
+from metanas.data.warps import bent, thickened
 from metanas.errors import DataError, nearest
 
 PARTS = ("train", "validation", "test")
-ANGLE, SCALE, SHEAR, SHIFT = 0.35, 0.2, 0.3, 0.15
-"""How far `affine=1` goes: radians; of the size; of the side; of half the side."""
-MOST_AFFINE = 4.0
+WARPS = {"affine": 4.0, "elastic": 4.0, "stroke": 1.0}
+"""How training images are distorted, and the most that may be asked for."""
 
 
 class Episode(NamedTuple):
@@ -55,6 +54,8 @@ class Episodes:
     paired:  one example number for the whole support of a task and another for its queries (one drawer each)
     affine:  how far every training image is rotated, scaled, sheared and shifted, each image by itself; 1 is up to 0.35
              radians, 20 %, 0.3 and 15 % of half the side. What comes in from outside is 0, before normalisation.
+    elastic: how far places of a training image are shifted apart, smoothly; 1 is a deviation of 10 % of half the side
+    stroke:  how much bolder or thinner a training image's strokes become, up to this share of one pixel all around
 
     Raises DataError where `data` has not what is asked for.
 
@@ -77,6 +78,8 @@ class Episodes:
     within: bool = False
     paired: bool = False
     affine: float = 0.0
+    elastic: float = 0.0
+    stroke: float = 0.0
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
@@ -86,7 +89,8 @@ class Episodes:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < bound:
                 raise DataError(f"{name} must be an integer >= {bound}, got {value!r}")
-        _require_affine(self)
+        for name, most in WARPS.items():
+            _require_warp(self, name, most)
         _require_enough(self)
         if self.paired and (self.shots, self.queries) != (1, 1):
             raise DataError(
@@ -110,10 +114,7 @@ class Episodes:
         classes = self._classes(generator)  # (tasks, ways)
         examples = self._examples(classes, generator)  # (tasks, ways, shots + queries)
         pixels = self.classes.gather(classes[:, :, None], examples)  # (tasks, ways, shots + queries, *shape)
-        if self.affine:
-            warp = seeded("affine", self.seed, self.part, step)
-            pixels = _warped(pixels.flatten(0, 2), self.affine, warp).view(pixels.shape)
-        inputs = self.data.normalised(pixels)
+        inputs = self.data.normalised(self._warped(pixels, step))
         support, query = torch.split(inputs, [self.shots, self.queries], dim=2)
         device = inputs.device
         return Episode(
@@ -121,6 +122,16 @@ class Episodes:
             (query.flatten(1, 2), self._labels(self.queries, device)),
             classes.to(device),
         )
+
+    def _warped(self, pixels: Tensor, step: int) -> Tensor:
+        """Every image by itself; each kind has its own draws, so that one is the same with the others and without."""
+        draws = {name: seeded(name, self.seed, self.part, step) for name in WARPS if getattr(self, name)}
+        images = pixels.flatten(0, 2)
+        if "affine" in draws or "elastic" in draws:
+            images = bent(images, self.affine, self.elastic, draws)
+        if "stroke" in draws:
+            images = thickened(images, self.stroke, draws["stroke"])
+        return images.view(pixels.shape)
 
     def _labels(self, each: int, device: torch.device) -> Tensor:
         """(tasks, ways * each), long."""
@@ -155,15 +166,15 @@ class Episodes:
         return torch.where(there, draws, -1.0).topk(self.shots + self.queries).indices
 
 
-def _require_affine(episodes: Episodes) -> None:
-    value = episodes.affine
+def _require_warp(episodes: Episodes, name: str, most: float) -> None:
+    value = getattr(episodes, name)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= MOST_AFFINE:
-        raise DataError(f"affine must be a number, 0 to {MOST_AFFINE:g}, got {value!r}")
+    if not number or not math.isfinite(value) or not 0 <= value <= most:
+        raise DataError(f"{name} must be a number, 0 to {most:g}, got {value!r}")
     if value and len(episodes.data.shape) != 3:
-        raise DataError(f"affine is for images, got {value!r} for rows {episodes.data.shape}: leave it out")
+        raise DataError(f"{name} is for images, got {value!r} for rows {episodes.data.shape}: leave it out")
     if value and episodes.part != "train":
-        raise DataError(f"affine is for training, got {value!r} for {episodes.part}: leave it out, or give 0")
+        raise DataError(f"{name} is for training, got {value!r} for {episodes.part}: leave it out, or give 0")
 
 
 def _require_enough(episodes: Episodes) -> None:
@@ -195,21 +206,3 @@ def _require_groups(episodes: Episodes) -> None:
             f"within needs a group of {episodes.ways} classes, the largest of {episodes.part} is {largest!r} with "
             f"{sizes[largest]}: ask for fewer ways"
         )
-
-
-def _warped(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Every image (n, channels, height, width) rotated, scaled, sheared and shifted by itself; 0 comes in from outside.
-
-    A point of the result is looked up at  shift + rotation @ shear @ (point / scale),  seen from the centre.
-    """
-    n, _, height, width = images.shape
-    drawn = (2 * torch.rand(n, 5, generator=generator) - 1) * strength
-    angle, shear = drawn[:, 0] * ANGLE, drawn[:, 1] * SHEAR
-    shrink = 1 / (1 + drawn[:, 2] * SCALE)
-    cos, sin, aspect = angle.cos() * shrink, angle.sin() * shrink, height / width
-    along = torch.stack([cos, cos * shear - sin, drawn[:, 3] * SHIFT], dim=1)
-    across = torch.stack([sin, sin * shear + cos, drawn[:, 4] * SHIFT], dim=1)
-    # affine_grid measures each axis by its own half side; angles are right where both have one unit.
-    theta = torch.stack([along * torch.tensor([1, aspect, 1]), across * torch.tensor([1 / aspect, 1, 1])], dim=1)
-    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

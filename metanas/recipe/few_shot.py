@@ -72,7 +72,8 @@ class StructureRecipe(Section):
 
 class EpisodesRecipe(Section):
     """Tasks of the training. `tasks`: of an outer step. `within`: the share of the steps whose tasks have all their
-    classes from one group, as one alphabet. `affine`: how far images are rotated, scaled, sheared and shifted; 0: not.
+    classes from one group, as one alphabet. `affine`: how far images are rotated, scaled, sheared and shifted,
+    `elastic`: bent, `stroke`: how much bolder or thinner their strokes become; 0: not (`data.Episodes`).
     """
 
     ways: Ways = 5
@@ -81,6 +82,8 @@ class EpisodesRecipe(Section):
     tasks: Whole = 4
     within: Share = 0.0
     affine: Part = 0.0
+    elastic: Part = 0.0
+    stroke: Part = 0.0
 
 
 class MetaRecipe(Section):
@@ -96,7 +99,8 @@ class MetaRecipe(Section):
 class FewShotEvaluationRecipe(Section):
     """`ways`, `shots`, `queries`: of a validation and of the test; `every`: outer steps between two validations, on
     `validation` episodes; `episodes`: of the test. `pooled`: batches that the statistics of the training classes are
-    taken over, where a learner rests on them."""
+    taken over, where a learner rests on them. `views`: how many times an image is looked at, from the second time on
+    slightly distorted: an example counts as so many, and the scores of a query are the mean."""
 
     ways: Ways = 5
     shots: Whole = 1
@@ -105,6 +109,7 @@ class FewShotEvaluationRecipe(Section):
     validation: Whole = 100
     episodes: Whole = 600
     pooled: Whole = 10
+    views: Whole = 1
 
 
 class FewShotRecipe(Section):

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from metanas.data import ClassData, Episode, Episodes, load_classes
-from metanas.data.episodes import _warped
 from metanas.errors import DataError
 
 PARTS = ("train", "validation", "test")
@@ -220,6 +219,16 @@ def test_no_affine_and_none_of_it_are_the_plain_images(data):
     assert torch.allclose(little.query[0], plain.at(4).query[0], atol=1e-3)
 
 
+def test_each_distortion_is_the_same_with_the_others_and_without(data):
+    plain = Episodes(data, "train", 5, 1, 2, tasks=2)
+    for name in ("affine", "elastic", "stroke"):
+        made = replace(plain, **{name: 0.5})
+        assert same(made.at(3), replace(made).at(3)) and not same(made.at(3), plain.at(3))
+        assert not same(made.at(3), made.at(4)) and torch.equal(made.at(3).classes, plain.at(3).classes)
+    moved, also = (replace(plain, affine=0.5, stroke=stroke).at(3).query[0] for stroke in (0.0, 1e-6))
+    assert torch.allclose(moved, also, atol=1e-4)
+
+
 def test_each_image_is_warped_by_itself_and_zero_comes_in_before_normalisation():
     ones = np.full((40, 1, 8, 8), 200, dtype=np.uint8)
     data = load_classes((ones, np.arange(40) % 10), overlap="allow")
@@ -227,54 +236,6 @@ def test_each_image_is_warped_by_itself_and_zero_comes_in_before_normalisation()
     inputs = Episodes(data, "train", 5, 1, 3, affine=4.0, tasks=4).at(0).query[0].flatten(0, 1)
     assert len({x.numpy().tobytes() for x in inputs}) == len(inputs)
     assert float(inputs.min()) == -2.0 and float(inputs.max()) == pytest.approx(2.0)  # (0 - 100) / 50, (200 - 100) / 50
-
-
-def blob(height: int, width: int, tall: float, wide: float) -> torch.Tensor:
-    """300 times the same spot in the middle, with deviations `tall` and `wide`: (300, 1, height, width)."""
-    y, x = torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2
-    spot = torch.exp(-(y[:, None] ** 2 / tall**2 + x**2 / wide**2) / 2)
-    return spot.expand(300, 1, height, width)
-
-
-def spread(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of every image the centre (n, 2) and the covariance (n, 2, 2) of its mass, as (y, x) from the middle."""
-    height, width = images.shape[2:]
-    y, x = torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2
-    places = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).view(-1, 2)
-    mass = images.flatten(1) / images.sum((1, 2, 3))[:, None]
-    centre = mass @ places
-    apart = places - centre[:, None]
-    return centre, torch.einsum("np,npi,npj->nij", mass, apart, apart)
-
-
-def only(monkeypatch, **amounts: float) -> None:
-    """Lets a warp do nothing but what is named."""
-    for name in ("ANGLE", "SCALE", "SHEAR", "SHIFT"):
-        monkeypatch.setattr(f"metanas.data.episodes.{name}", amounts.get(name, 0.0))
-
-
-def test_a_warp_rotates_by_up_to_its_angle_also_oblong_images(monkeypatch):
-    only(monkeypatch, ANGLE=0.35)
-    centre, covariance = spread(_warped(blob(40, 64, 2, 8), 1.0, torch.Generator().manual_seed(0)))
-    angles = 0.5 * torch.atan2(2 * covariance[:, 0, 1], covariance[:, 1, 1] - covariance[:, 0, 0])
-    assert 0.33 < float(angles.max()) < 0.36 and -0.36 < float(angles.min()) < -0.33
-    assert float(centre.abs().max()) < 0.05
-    lengths = torch.linalg.eigvalsh(covariance).sqrt()  # rotated, not sheared
-    assert torch.allclose(lengths, torch.tensor([2.0, 8.0]), atol=0.2)
-
-
-def test_a_warp_scales_shears_and_shifts_by_up_to_its_amounts(monkeypatch):
-    images = blob(48, 64, 3, 3)
-    only(monkeypatch, SCALE=0.2)
-    sizes = spread(_warped(images, 1.0, torch.Generator().manual_seed(0)))[1].diagonal(dim1=1, dim2=2).sqrt()
-    assert 2.35 < float(sizes.min()) < 2.5 and 3.5 < float(sizes.max()) < 3.65
-    only(monkeypatch, SHIFT=0.15)
-    centres = spread(_warped(images, 1.0, torch.Generator().manual_seed(0)))[0].abs().amax(0)
-    assert torch.allclose(centres, 0.15 * torch.tensor([24.0, 32.0]), rtol=0.03)
-    only(monkeypatch, SHEAR=0.3)
-    covariance = spread(_warped(images, 1.0, torch.Generator().manual_seed(0)))[1]
-    slopes = covariance[:, 0, 1] / covariance[:, 0, 0]
-    assert 0.28 < float(slopes.max()) < 0.32 and -0.32 < float(slopes.min()) < -0.28
 
 
 FAULTS = [
@@ -298,6 +259,9 @@ FAULTS = [
     ({"within": True}, "within needs classes in groups, train has none: give groups={class: group} to load_classes"),
     ({"affine": -1}, "affine must be a number, 0 to 4, got -1"),
     ({"affine": math.nan}, "affine must be a number, 0 to 4, got nan"),
+    ({"elastic": 5}, "elastic must be a number, 0 to 4, got 5"),
+    ({"stroke": 1.5}, "stroke must be a number, 0 to 1, got 1.5"),
+    ({"stroke": 0.5, "part": "test"}, "stroke is for training, got 0.5 for test: leave it out, or give 0"),
     ({"affine": 1.0, "part": "test"}, "affine is for training, got 1.0 for test: leave it out, or give 0"),
 ]
 
