@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 # What looks for more: HYPOTHESIS_PROFILE=wide make test ARGS="tests/ui"
 settings.register_profile("wide", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two workers on two cores: one thread each, or the OpenMP threads of one wait, spinning, for the core of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
