@@ -117,6 +117,7 @@ def test_a_search_over_a_table_from_python(table: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "first" / "checkpoints").glob("*.safetensors"))) == 2
 
 
+@pytest.mark.long
 def test_the_check_can_see_torch(tmp_path: Path) -> None:
     assert run(f"import sys, metanas; metanas.search; print(*[n for n in {SLOW!r} if n in sys.modules])", tmp_path)
 

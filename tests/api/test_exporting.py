@@ -159,6 +159,7 @@ def test_an_export_needs_the_run_for_a_card_alone(tmp_path: Path, monkeypatch: p
         metanas.export(found, "card", "card", verify="here")
 
 
+@pytest.mark.long
 def test_all_is_all_that_have_the_precision(result: Result, tmp_path: Path) -> None:
     paths = metanas.export(result, tmp_path, "all", precision="int8", verify="here")
     assert [path.suffix for path in paths] == [".json", ".onnx", ".svg", ".dot", ".mmd", ".md"]

@@ -116,6 +116,7 @@ def test_free_memory_of_this_host() -> None:
     assert free is None or 1e7 < free < 1e14
 
 
+@pytest.mark.long
 def test_forgetting_takes_the_fused_executor(quick: Quick) -> None:
     cells = metanas.load_space("nasbench201", channels=2, cells=1)  # what is computed twice is cells
     for space, estimator in ((None, None), (cells, "first_order"), (cells, "unrolled")):

@@ -167,6 +167,7 @@ def test_asked_to_stop(commands: Any, tmp_path: Path, whole: Path) -> None:
     assert_same(run, whole)
 
 
+@pytest.mark.long
 def test_killed_before_the_first_checkpoint(commands: Any, tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "runs/early"
     job = commands.start(search("early", checkpoint_seconds=1000), tmp_path)
@@ -179,6 +180,7 @@ def test_killed_before_the_first_checkpoint(commands: Any, tmp_path: Path, whole
     assert_same(run, whole)
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_and_a_torn_log_are_passed_over(commands: Any, tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "runs/damaged"
     job = commands.start(search("damaged"), tmp_path)

@@ -122,6 +122,7 @@ def test_arrays_of_rows_and_of_images(quick: Quick, images: Any) -> None:
         result.predict([{"x0": 1}])
 
 
+@pytest.mark.long
 def test_the_shipped_space_and_what_its_file_says(table: Path) -> None:
     settings = {"data.drop": ["above"], "search.epochs": 2, "evaluation.epochs": 2, "evaluation.random": 0}
     result = metanas.search("mlp", table, target="y", settings=settings)

@@ -238,6 +238,7 @@ def test_a_run_is_not_resumed_with_other_weights(source: Result) -> None:
         metanas.resume("first", data=pictures(3))
 
 
+@pytest.mark.long
 def test_export_and_a_second_transfer(source: Result) -> None:
     first = source.transfer(pictures(3), how="frozen", run="first")
     document = json.loads((first.run / "recipe.json").read_text())

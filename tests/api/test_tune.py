@@ -142,6 +142,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.long
 def test_the_module_stands_alone(digits: Any, tmp_path: Path) -> None:
     perceptron = quick(learn=["decay"], settings={"network.options": {"width": 5, "depth": 2}, "outer.steps": 1})
     for result, name in ((digits, "conv"), (perceptron, "flat")):

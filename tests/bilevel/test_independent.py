@@ -141,9 +141,9 @@ def test_the_problem_is_not_convex_and_the_point_is_a_minimum(numpy_says):
     ("estimator", "tolerance"),
     [
         (ConjugateGradient(steps=30), 1e-8),
-        (Neumann(terms=1500, lr=0.2), 1e-8),
+        pytest.param(Neumann(terms=1500, lr=0.2), 1e-8, marks=pytest.mark.long),
         (Nystrom(rank=13, damping=1e-8), 1e-5),
-        (Unrolled(1200), 1e-6),
+        pytest.param(Unrolled(1200), 1e-6, marks=pytest.mark.long),
     ],
     ids=["conjugate gradients", "Neumann", "Nystrom", "unrolled"],
 )

@@ -257,6 +257,7 @@ def test_an_export_does_not_read_through_a_link(commands: Any, whole: Path, tmp_
     assert commands.run(["show", "first"], tmp_path).code == 0
 
 
+@pytest.mark.long
 def test_a_forced_export_replaces_a_link_and_not_what_it_points_to(
     commands: Any, whole: Path, tmp_path: Path, outside: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_search_read_and_export(folder: Path) -> None:
     assert "already finished" in said("resume", "a", "--module", "net.py")
 
 
+@pytest.mark.long
 def test_the_seed_decides_the_weights(folder: Path) -> None:
     quick = ("--set", "device=cpu", "--set", "threads=1", "--plain")
     for run, seed in (("a", "1"), ("b", "1"), ("c", "2")):

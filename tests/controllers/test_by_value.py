@@ -38,7 +38,11 @@ def apart(one: Architecture, two: Architecture) -> int:
     return sum(one[name] != two[name] for name in one)
 
 
-@pytest.mark.parametrize("controller", [RegularisedEvolution(), LocalSearch(), Predictor()], ids=str)
+@pytest.mark.parametrize(
+    "controller",
+    [RegularisedEvolution(), LocalSearch(), pytest.param(Predictor(), marks=pytest.mark.long)],
+    ids=lambda controller: type(controller).__name__,
+)
 def test_they_find_more_than_chance(controller: ValueController) -> None:
     found = [run(controller, 80, seed=seed)[1][-1].best_value for seed in range(5)]
     rng = np.random.default_rng(0)

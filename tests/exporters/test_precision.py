@@ -28,6 +28,7 @@ def loaded(path: Path) -> object:
     return module
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_stored_in_half_and_computed_in_float32(make: Callable[..., Made], tmp_path: Path, precision: str) -> None:
     network, source = make()

@@ -56,6 +56,7 @@ def test_a_difference_fails_the_export(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_file_that_needs_metanas_fails_the_export(
     make: Callable[..., Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,9 @@ LONG = pytest.mark.long
 
 
 @pytest.mark.parametrize("phase", ["scratch", "search"])
-@pytest.mark.parametrize("space", ["everything", "recurrent", pytest.param("darts", marks=LONG), "nasbench201"])
+@pytest.mark.parametrize(
+    "space", ["everything", "recurrent", pytest.param("darts", marks=LONG), pytest.param("nasbench201", marks=LONG)]
+)
 def test_every_space_and_batch_size(make: Callable[..., Made], tmp_path: Path, space: str, phase: str) -> None:
     network, source = make(space, 1, phase)
     (path,) = write(network, source, folder=tmp_path, formats=["pt2"])
@@ -52,6 +54,7 @@ def test_every_space_and_batch_size(make: Callable[..., Made], tmp_path: Path, s
         torch.testing.assert_close(program(x), network(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_in_a_process_without_metanas(make: Callable[..., Made], tmp_path: Path) -> None:
     network, source = make()
     (path,) = write(network, source, folder=tmp_path, formats=["pt2"])

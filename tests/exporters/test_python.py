@@ -135,6 +135,7 @@ def __getattr__(name: str) -> Any: ...
 """
 
 
+@pytest.mark.long
 def test_types(make: Callable[..., Made], tmp_path: Path) -> None:
     """Strictly, against a few lines that say of torch what matters: torch's own types take mypy half a minute."""
     mypy = Path(sys.executable).with_name("mypy")

@@ -30,7 +30,10 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS, ids=str)
+LONG = {"a sketch that is drawn"}
+
+
+@pytest.fixture(params=[pytest.param(k, marks=pytest.mark.long) if k in LONG else k for k in KINDS], ids=str)
 def make(request, tiny):
     """Makes the same search anew."""
     data = tiny.data()

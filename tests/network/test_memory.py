@@ -50,7 +50,7 @@ def test_the_costliest_path_is_that_of_all_paths() -> None:
     assert max(held.values()) < kept_bytes(network, images, mix=whole)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", ["nasbench201", pytest.param("darts", marks=pytest.mark.long)])
 def test_forgetting_changes_no_number_and_keeps_little(name: str) -> None:
     space = load_space(name, **SPACES[name])
     network = supernet(space, (3, 8, 8), 4).double()

@@ -115,6 +115,7 @@ def test_darts_size(problems):
     assert problems.darts().size == (1 * 3 * 6 * 10 * 7**8) ** 2
 
 
+@pytest.mark.long
 def test_darts_three_networks_in_one(problems):
     space = problems.darts(layers=4)
     agree(space, darts_v2(problems, space), (3, 16, 16), 10)

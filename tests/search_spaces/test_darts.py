@@ -27,6 +27,7 @@ def test_sizes_that_cannot_be(darts: ModuleType, options: dict[str, int]) -> Non
         darts.space(**options)
 
 
+@pytest.mark.long
 def test_the_supernet_has_the_papers_size(darts: ModuleType) -> None:
     """1.93 M parameters at C 16, 8 layers on CIFAR-10, as the public search prints; 1,930,618 exactly."""
     with torch.device("meta"):

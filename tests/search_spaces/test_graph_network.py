@@ -64,7 +64,7 @@ def test_it_is_exported(module: ModuleType, tmp_path: Path) -> None:
     assert "class GraphAttention(nn.Module)" in text and "nodes_max(" in text
 
 
-@pytest.mark.parametrize("controller", ["darts", "evolution"])
+@pytest.mark.parametrize("controller", ["darts", pytest.param("evolution", marks=pytest.mark.long)])
 def test_a_search_tells_rings_from_trees_and_stars(problems: ModuleType, tmp_path: Path, controller: str) -> None:
     settings = {
         "space.options": {"width": 8, "depth": 1},

@@ -136,12 +136,13 @@ def cycles(order: np.ndarray) -> int:
     return count
 
 
+@pytest.mark.long
 def test_the_published_number_of_networks() -> None:
     assert [networks(n) for n in range(2, 8)] == [1, 6, 84, 2_441, 62_010, 359_082]
     assert 1 + 6 + 84 + 2_441 + 62_010 + 359_082 == 423_624
 
 
-@pytest.mark.parametrize("vertices", [3, 4, 5])
+@pytest.mark.parametrize("vertices", [3, 4, pytest.param(5, marks=pytest.mark.long)])
 def test_the_space_holds_every_network_once_by_its_key(nasbench101: ModuleType, vertices: int) -> None:
     space = nasbench101.space(channels=2, cells=1, vertices=vertices)
     rows = [[s for k in range(len(c.options) + 1) for s in itertools.combinations(c.options, k)]
