@@ -2,9 +2,9 @@
 
     METANAS_DATA=... python benchmarks/workers.py [--rounds 2] [--candidates 6]
 
-The networks of `nasbench201_quality.py` (NAS-Bench-201 cells of C 8, N 1, CIFAR-10 halved to 16x16, 10,000 images, batch
-64), each trained for an epoch from the weights of one supernet. The ways take turns in one process; medians. What is
-found is printed: one thread an operation gives the same numbers with any number of workers.
+The networks of `nasbench201_quality.py` (NAS-Bench-201 cells of C 8, N 1; CIFAR-10 halved to 16x16, 10,000 images,
+batches of 64), each trained for an epoch from the weights of one supernet. The ways take turns in one process; medians.
+What is found is printed: one thread an operation gives the same numbers with any number of workers.
 """
 
 from __future__ import annotations
