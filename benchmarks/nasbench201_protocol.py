@@ -17,13 +17,12 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from cifar import _decode
+from collapse import Silent
 from machine import machine
 
 from metanas import load_space
@@ -31,7 +30,7 @@ from metanas.bilevel import CudaGraphs, FirstOrder
 from metanas.controllers import Darts, DrNas, FairDarts, Gdas, GradientController
 from metanas.data import Crop, Data, Flip, Split
 from metanas.evaluation.tables import ArchitectureTable
-from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Probe, Schedule, SkipShare, Verdict
+from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Schedule, SkipShare
 from metanas.modes import meta_network
 from metanas.network import fused, supernet
 
@@ -42,18 +41,6 @@ CONTROLLERS: dict[str, GradientController] = {
     "fair_darts": FairDarts(lr=3e-4),
 }
 GUARDS: dict[str, Guard] = {"eigenvalue": EigenvalueGrowth(), "skip share 0.5": SkipShare(most=0.5)}
-
-
-@dataclass(frozen=True)
-class Silent(Guard):
-    """Has the eigenvalue measured and never speaks."""
-
-    @property
-    def probe(self) -> Probe | None:
-        return Probe(examples=256, steps=8)
-
-    def __call__(self, past: Sequence[Health]) -> Verdict | None:
-        return None
 
 
 def cifar10(folder: Path, per_split: int, device: torch.device) -> Data:

@@ -39,7 +39,7 @@ def by_size(network: Network) -> Sizes:
     for choice in single:
         places = [choice.index(label) for label in choice.options]
         if not choice.ordered:
-            places.sort(key=lambda place, choice=choice: weight[choice.name, choice.candidates[place]])  # type: ignore[misc]
+            places.sort(key=lambda place, choice=choice: weight[choice.name, choice.candidates[place]])  # type: ignore[misc]  # mypy sees no type of the bound `choice`
         found[choice.name] = tuple(places)
     return found
 

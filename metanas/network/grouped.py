@@ -152,7 +152,7 @@ class Wide:
 
     def _as_one(self, x: Tensor, scales: Scales) -> Sequence[Tensor]:
         convs = [conv for branch in self.branches for conv in branch.convs]
-        largest = max((conv for conv in convs), key=lambda conv: conv.kernel_size)
+        largest = max(convs, key=lambda conv: conv.kernel_size)
         side = largest.kernel_size[0]
         weights = [F.pad(conv.weight, [(side - conv.kernel_size[0]) // 2] * 4) for conv in convs]
         y = F.conv2d(x, torch.cat(weights), None, 1, largest.padding, largest.dilation)
@@ -164,7 +164,7 @@ def paddable(branches: Sequence[Branch]) -> bool:
     """Whether several branches can be one convolution: of one stride, square odd kernels of one dilation, equal norms,
     padded to keep the size."""
     convs = [conv for branch in branches for conv in branch.convs]
-    first = max((conv for conv in convs), key=lambda conv: conv.kernel_size)
+    first = max(convs, key=lambda conv: conv.kernel_size)
     dilation = first.dilation[0]
     for conv in convs:
         side = conv.kernel_size[0]
@@ -268,7 +268,8 @@ class Pool(_OneOut):
 class Sum(_OneOut):
     """`out` = sum of the values, each times its mixing weight (None: as it is); those without one come first.
 
-    `whole`: the weighted ones as one function, with fewer passes over them in the backward pass, on a GPU.
+    `whole`: the weighted ones as one function, with fewer passes over them in the backward pass, on a GPU; where the
+    values have one dtype, as all have but under autocast.
     """
 
     terms: tuple[tuple[str, Part | None], ...]
@@ -279,7 +280,8 @@ class Sum(_OneOut):
         return tuple(value for value, _ in self.terms)
 
     def run(self, values: Values, scales: Scales) -> None:
-        if self.whole and not torch._C._are_functorch_transforms_active():
+        alike = len({values[value].dtype for value in self.sources}) == 1
+        if self.whole and alike and not torch._C._are_functorch_transforms_active():
             values[self.out] = self._whole(values, scales)
             return
         (value, part), *rest = self.terms

@@ -18,7 +18,8 @@ class Box(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, ones: Tensor) -> Tensor:
         ctx.ones = ones
-        return F.conv2d(x, ones, None, 1, ones.shape[2] // 2, 1, x.shape[1])
+        with torch.autocast(x.device.type, enabled=False):  # a pool keeps the precision of what it is given
+            return F.conv2d(x, ones, None, 1, ones.shape[2] // 2, 1, x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

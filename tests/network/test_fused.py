@@ -32,6 +32,7 @@ from metanas.controllers import Darts, DrNas
 from metanas.modes import meta_network
 from metanas.network import OPS, EpisodeNorm, FusedNetwork, Network, Taken, episodic, fused, supernet
 from metanas.network.fused import difference
+from metanas.network.grouped import Scales, Sum
 from metanas.network.kernels import Box, WeightedSum
 from metanas.space import NEEDED, Choice, Content, Edge, Graph, Node, Space, chain, one_of, op
 
@@ -113,6 +114,36 @@ def test_a_gpu_has_one_convolution_and_one_norm_for_all_that_reads_a_value(accel
     assert calls["convolution"] == 1 + 2 * 3 * cells + 3 * reductions, (
         "stem; pool and convolutions of 3 values; residual"
     )
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "darts"])
+def test_the_plan_for_a_gpu_in_half_precision(accelerator: None, name: str) -> None:
+    """Under autocast, where dtypes meet in a sum, gradients are as close as half precision is."""
+    space, network, images = made(name)
+    network, images = network.float(), images.float()
+    mix = {choice: weights.float().requires_grad_() for choice, weights in drawn(space, "softmax").items()}
+    found = []
+    for one in (network, fused(network)):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = one(images, mix=mix)
+        loss = F.cross_entropy(outputs.float(), torch.arange(len(images)) % 4)
+        found.append(
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(loss, list(mix.values()), allow_unused=True) if g is not None]
+            )
+        )
+    assert torch.nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.9
+
+
+def test_a_sum_of_several_dtypes_is_the_plain_sum() -> None:
+    values = {"a": torch.randn(2, 3, 4, 4), "b": torch.randn(2, 3, 4, 4).bfloat16()}
+    mix = {"c": torch.tensor([0.3, 0.7], requires_grad=True)}
+    for terms in ((("a", ("c", 0)), ("b", ("c", 1))), (("b", ("c", 0)), ("a", ("c", 1)))):
+        one, two = dict(values), dict(values)
+        Sum("out", terms, whole=True).run(one, Scales(mix))
+        Sum("out", terms).run(two, Scales(mix))
+        assert one["out"].dtype == torch.float32 and torch.equal(one["out"], two["out"])
+        one["out"].sum().backward()
 
 
 def test_sums_and_boxes_have_the_derivatives_that_autograd_finds() -> None:
@@ -362,3 +393,13 @@ def test_an_output_that_is_another_value(last: str) -> None:
         torch.testing.assert_close(twin(images, mix=mix), network(images, mix=mix))
     only = supernet(Space(chain(("y", op("skip")))), (2, 4, 4), 1)
     assert fused(only)(images) is images
+
+
+def test_a_box_keeps_the_precision_of_its_images_under_autocast() -> None:
+    x = torch.randn(2, 3, 5, 4, requires_grad=True)
+    ones = torch.ones(3, 1, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Box.apply(x, ones)
+    torch.testing.assert_close(found, F.conv2d(x, ones, padding=1, groups=3))
+    found.sum().backward()
+    assert x.grad is not None and x.grad.dtype == torch.float32
