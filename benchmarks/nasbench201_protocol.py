@@ -5,8 +5,10 @@
 Weights: SGD from 0.025 to 0.001 along half a cosine, Nesterov momentum 0.9, decay 5e-4, gradients clipped at 5; omega:
 Adam at 3e-4 with decays 0.5 and 0.999, weight decay 1e-3 (DARTS), first order, no warm-up; crop with padding 4 and
 flip. After each epoch the cell that would be derived is looked up in the table of trained networks (CIFAR-10, test, 200
-epochs) and written as a line of the results. A guard is a pure function of what epochs say: with --guards, one
-search says where each of them would have ended it. The state is kept after each epoch: what was cut off goes on.
+epochs) and written as a line of the results. A guard is a pure function of what epochs say: one search says where each
+of them would have ended it; with --guards the eigenvalue is measured for the one that reads it. With --refine the
+derived cell and its neighbours are trained for short times from the supernet's weights, the best kept, as the
+recipe's `search.refine` does. The state is kept after each epoch and each short training: what was cut off goes on.
 
 Dong, Yang: NAS-Bench-201, ICLR 2020, arXiv:2001.00326; published with it: DARTS (first order) 54.30, GDAS 93.61.
 """
@@ -18,6 +20,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,21 +29,27 @@ from collapse import Silent
 from machine import machine
 
 from metanas import load_space
+from metanas.api.parts import Parts
 from metanas.bilevel import CudaGraphs, FirstOrder
-from metanas.controllers import Darts, DrNas, FairDarts, Gdas, GradientController
+from metanas.controllers import Darts, DartsPt, DrNas, FairDarts, Gdas, GradientController
 from metanas.data import Crop, Data, Flip, Split
 from metanas.evaluation.tables import ArchitectureTable
-from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Schedule, SkipShare
+from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Refinement, Schedule, SkipShare
 from metanas.modes import meta_network
 from metanas.network import fused, supernet
+from metanas.recipe import override, read
+from metanas.space import Architecture
 
 CONTROLLERS: dict[str, GradientController] = {
     "darts": Darts(lr=3e-4),
+    "darts_pt": DartsPt(),
     "drnas": DrNas(lr=3e-4),
     "gdas": Gdas(lr=3e-4),
     "fair_darts": FairDarts(lr=3e-4),
 }
 GUARDS: dict[str, Guard] = {"eigenvalue": EigenvalueGrowth(), "skip share 0.5": SkipShare(most=0.5)}
+ROUNDS = [{"candidates": 25, "epochs": 1}, {"candidates": 5, "epochs": 3}]
+"""Of the refinement, as in the search-quality benchmark of a CPU."""
 
 
 def cifar10(folder: Path, per_split: int, device: torch.device) -> Data:
@@ -79,6 +88,75 @@ def searched(options: argparse.Namespace, data: Data) -> GradientSearch:
     )
 
 
+def refinement_of(options: argparse.Namespace, data: Data, search: GradientSearch, start: Architecture) -> Refinement:
+    """The short trainings about a derived cell, from the supernet's weights."""
+    changes = {"seed": options.seed, "device": data.device.type, "workers": options.workers, "search.refine": ROUNDS}
+    parts = Parts(read(override({}, changes | {"data.source": None})), search.space, search.space, data)
+    found = parts.refinement(start, {name: p.detach() for name, p in search.theta.items()})
+    assert found is not None  # there are rounds
+    return found
+
+
+class Kept:
+    """Owns the files: lines of results, and the state that a search goes on from."""
+
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        self.options, self.begun = options, time.perf_counter()
+        self.state: dict[str, Any] = {"seconds": 0.0, "past": []}
+        if options.state.is_file():
+            self.state = torch.load(options.state, map_location=device, weights_only=True)
+        self.before = self.state["seconds"]
+        folder = Path(os.environ["METANAS_DATA"])
+        self.table = ArchitectureTable.read(folder / "nasbench201.csv.gz", key="arch", test=("cifar10_test",))
+
+    @property
+    def late(self) -> bool:
+        return time.perf_counter() - self.begun > self.options.seconds
+
+    def write(self, what: dict[str, Any], architecture: Architecture | None, **state: Any) -> None:
+        """A line, with the accuracy of the cell trained for 200 epochs; and the state after it."""
+        test = None
+        if architecture is not None:
+            test = float(self.table.columns["cifar10_test"][self.table.places[str(architecture)]])
+        seconds = self.before + time.perf_counter() - self.begun
+        row = {"controller": self.options.controller, "seed": self.options.seed, "seconds": round(seconds, 1)}
+        row |= {"test": test, **what}
+        with self.options.results.open("a", encoding="ascii") as file:
+            file.write(json.dumps(row | {"arch": str(architecture)}) + "\n")
+        print(json.dumps(row), flush=True)
+        self.state |= {"seconds": seconds, **state}
+        torch.save(self.state, self.options.state)
+
+
+def train(kept: Kept, search: GradientSearch) -> bool:
+    """The epochs that are left, or as many as there is time for; whether all are done."""
+    past = [Health(**row) for row in kept.state["past"]]
+    for step in search.steps():
+        report = step.report
+        if report is None:
+            continue
+        past.append(Health(report.epoch, report.entropy, report.skip_share, report.eigenvalue))
+        row = {"gap": report.gap, "loss": report.outer_loss, **past[-1].__dict__}
+        row |= {name: verdict.epoch for name, guard in GUARDS.items() if (verdict := guard(past)) is not None}
+        rows = [health.__dict__ for health in past]
+        kept.write(row, report.architecture, search=search.state(), past=rows)
+        if kept.late:
+            break
+    return len(past) == kept.options.epochs
+
+
+def refine(kept: Kept, refinement: Refinement) -> None:
+    """The short trainings that are left, or as many as there is time for."""
+    if "refinement" in kept.state:
+        refinement.restore(kept.state["refinement"])
+    for step in refinement.steps():
+        row = {"trained": step.step, "of": step.budget, "value": step.value, "failed": step.reason}
+        kept.write(row, step.best, refinement=refinement.state())
+        if kept.late:
+            return
+    kept.write({"refined": True}, refinement.derive())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("controller", choices=CONTROLLERS)
@@ -90,38 +168,22 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="where the search stands; goes on from it")
     parser.add_argument("--guards", action="store_true", help="measure the eigenvalue after each epoch")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no epoch begins later")
+    parser.add_argument("--refine", action="store_true", help="short trainings about the derived cell")
+    parser.add_argument("--workers", type=int, default=1, help="of them at the same time")
     options = parser.parse_args()
-    begun = time.perf_counter()
-    folder = Path(os.environ["METANAS_DATA"])
-    table = ArchitectureTable.read(folder / "nasbench201.csv.gz", key="arch", test=("cifar10_test",))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = cifar10(folder, options.images, device)
+    data = cifar10(Path(os.environ["METANAS_DATA"]), options.images, device)
     search = searched(options, data)
-    before, past = 0.0, []
-    if options.state.is_file():
-        kept = torch.load(options.state, map_location=device, weights_only=True)
-        search.restore(kept["search"])
-        before, past = kept["seconds"], [Health(**row) for row in kept["past"]]
-    print(machine(), f"ready after {time.perf_counter() - begun:.0f} s", flush=True)
-    started = time.perf_counter()
-    for step in search.steps():
-        report = step.report
-        if report is None:
-            continue
-        seconds = before + time.perf_counter() - started
-        past.append(Health(report.epoch, report.entropy, report.skip_share, report.eigenvalue))
-        assert report.architecture is not None  # these controllers have a preview
-        accuracy = float(table.columns["cifar10_test"][table.places[str(report.architecture)]])
-        row = {"controller": options.controller, "seed": options.seed, "seconds": round(seconds, 1), "test": accuracy}
-        row |= {"gap": report.gap, "loss": report.outer_loss, **past[-1].__dict__}
-        row |= {name: verdict.epoch for name, guard in GUARDS.items() if (verdict := guard(past)) is not None}
-        with options.results.open("a", encoding="ascii") as file:
-            file.write(json.dumps(row | {"arch": str(report.architecture)}) + "\n")
-        print(json.dumps(row), flush=True)
-        rows = [health.__dict__ for health in past]
-        torch.save({"search": search.state(), "seconds": seconds, "past": rows}, options.state)
-        if time.perf_counter() - begun > options.seconds:
-            break
+    kept = Kept(options, device)
+    if "search" in kept.state:
+        search.restore(kept.state["search"])
+    print(machine(), flush=True)
+    if not train(kept, search):
+        return
+    start = search.derive()
+    kept.write({"derived": True}, start)
+    if options.refine:
+        refine(kept, refinement_of(options, data, search, start))
 
 
 if __name__ == "__main__":
