@@ -5,9 +5,9 @@
 Protocol: 2x2 means, crop with padding 2 and flip, batch 64, 10,000 inner and 10,000 outer images, supernet of C 8, N 1.
 Per seed a search by the recipe below, and a random search of the same wall time: random architectures, each trained
 from scratch for 3 epochs on the inner split, the one with the least loss on the outer split kept. Two processes of
-one thread each work side by side, so each has one of two cores; with --workers 2 one at a time has both, for two
-trainings of its refinement at once. Settings are chosen on the column `cifar10_valid` and
-on seeds below 1000; the seeds of a report are used once.
+one thread each work side by side, so each has one of two cores; with --threads 2 one at a time has both, for its
+operations, and with --workers 2 besides for two trainings of its refinement at once. Settings are chosen
+on the column `cifar10_valid` and on seeds below 1000; the seeds of a report are used once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import math
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ refine = [{candidates = 25, epochs = 1}, {candidates = 5, epochs = 3}]
 RANDOM_EPOCHS = 3
 
 
-def prepared(seed: int) -> Any:
-    """The parts of a search with one seed, made anew in this process."""
+def prepared(seed: int, changes: Mapping[str, Any] | None = None) -> Any:
+    """The parts of a search with one seed, made anew in this process; `changes` of the recipe."""
     import tomllib
 
     import torch
@@ -52,8 +53,8 @@ def prepared(seed: int) -> Any:
     from metanas.recipe import override, read
     from metanas.recipe.spaces import load_space
 
-    workers = int(os.environ["METANAS_WORKERS"])
-    torch.set_num_threads(workers)
+    workers, threads = int(os.environ["METANAS_WORKERS"]), int(os.environ["METANAS_THREADS"])
+    torch.set_num_threads(threads)
     raw = cifar16(os.environ["METANAS_DATA"], cache=os.environ["METANAS_CACHE"])
     data = load_data(
         (raw["x_train"], raw["y_train"]),
@@ -64,8 +65,9 @@ def prepared(seed: int) -> Any:
         augment=(Crop(2), Flip()),
         name="cifar16",
     )
-    settings = {"seed": seed, "data.source": None, "threads": workers, "workers": workers}
-    recipe = read(override(tomllib.loads(RECIPE), settings | {"search.executor": os.environ["METANAS_EXECUTOR"]}))
+    settings = {"seed": seed, "data.source": None, "threads": threads, "workers": workers}
+    settings |= {"search.executor": os.environ["METANAS_EXECUTOR"], **(changes or {})}
+    recipe = read(override(tomllib.loads(RECIPE), settings))
     space = load_space("nasbench201", channels=8, cells=1)
     return Parts(recipe, space, space, data)
 
@@ -82,7 +84,7 @@ def by_search(seed: int) -> dict[str, Any]:
     start = search.derive()
     supernet_seconds = time.perf_counter() - started
     refinement = parts.refinement(start, {name: p.detach() for name, p in search.theta.items()})
-    with threads(1):
+    with threads(int(os.environ["METANAS_THREADS"]) // int(os.environ["METANAS_WORKERS"])):
         for _ in refinement.steps():
             pass
     return {
@@ -121,20 +123,22 @@ def main() -> None:
     parser.add_argument("--column", default="cifar10_valid")
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
     parser.add_argument("--no-random", action="store_true")
-    parser.add_argument(
-        "--workers", type=int, choices=(1, 2), default=1, help="of one search; the other core is another's"
-    )
+    parser.add_argument("--threads", type=int, choices=(1, 2), default=1, help="of one search; 1: two at once")
+    parser.add_argument("--workers", type=int, choices=(1, 2), default=1, help="trainings at once; 2 needs 2 threads")
     parser.add_argument("--executor", choices=("fused", "plain"), default="fused")
     options = parser.parse_args()
+    if options.workers > options.threads:
+        parser.error("--workers 2 needs --threads 2")
     os.environ |= {"METANAS_CACHE": options.cache, "METANAS_WORKERS": str(options.workers)}
+    os.environ["METANAS_THREADS"] = str(options.threads)
     os.environ["METANAS_EXECUTOR"] = options.executor
     from machine import machine
 
-    print(f"{machine()} ({options.workers} threads a search, {3 - options.workers} searches at once)")
+    print(f"{machine()} ({options.threads} threads a search, {3 - options.threads} searches at once)")
     accuracy = table(options.column)
     found: dict[str, list[float]] = {"search": [], "random": []}
     seconds = []
-    with ProcessPoolExecutor(3 - options.workers, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(3 - options.threads, max_tasks_per_child=1) as pool:
         prepared(options.seeds[0])  # writes the cache
         searches = {seed: pool.submit(by_search, seed) for seed in options.seeds}
         chances: dict[int, Any] = {}

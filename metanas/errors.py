@@ -33,6 +33,9 @@ class RecipeError(MetanasError, ValueError):
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)  # pickle calls the class with `args`, which is the joined line
+
 
 class BilevelError(MetanasError, ValueError):
     """A bilevel problem and an estimator that do not belong together."""
