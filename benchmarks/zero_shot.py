@@ -227,8 +227,8 @@ def judged(draw: Draw, model: Trained | Closed, vectors: dict[str, Tensor]) -> d
     return found
 
 
-def composed(kind: str, seed: int, *, steps: int = 700, hidden: int = 512, **more) -> dict:
-    draw = drawn(seed)
+def composed(kind: str, seed: int, *, steps: int, each: int, hidden: int = 512, **more) -> dict:
+    draw = drawn(seed, each)
     told = draw.classes.described if kind == "attributes" else draw.classes.wordings
     described = Descriptions.fit(told(draw.classes.train))
     parts = {part: getattr(draw.classes, part) for part in ("train", "validation", "test")}
@@ -245,11 +245,11 @@ def composed(kind: str, seed: int, *, steps: int = 700, hidden: int = 512, **mor
     return found
 
 
-def run_compositions(seeds: Sequence[int], steps: int, kinds: Sequence[str] = KINDS) -> None:
+def run_compositions(seeds: Sequence[int], steps: int, each: int, kinds: Sequence[str] = KINDS) -> None:
     for kind in kinds:
         rows = []
         for seed in seeds:
-            rows.append(composed(kind, seed, steps=steps))
+            rows.append(composed(kind, seed, steps=steps, each=each))
             print(f"{kind}, draw {seed}: {rows[-1]}", flush=True)
         for key in rows[0]["ESZSL"]:
             learned, baseline = ([row[name][key] for row in rows] for name in ("learned", "ESZSL"))
@@ -366,13 +366,14 @@ def main() -> None:
     parser.add_argument("what", nargs="*", choices=["compositions", "cifar"], default=["compositions", "cifar"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the draws; two or more")
     parser.add_argument("--steps", type=int, default=700, help="of a training on compositions")
+    parser.add_argument("--each", type=int, default=100, help="images of each training class")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of descriptions of compositions")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
     for what in options.what:
         if what == "compositions":
-            run_compositions(options.seeds, options.steps, options.kinds)
+            run_compositions(options.seeds, options.steps, options.each, options.kinds)
         else:
             run_cifar(options.seeds)
 
