@@ -72,7 +72,9 @@ def searched(options: argparse.Namespace, data: Data) -> GradientSearch:
     space = load_space("nasbench201", channels=16, cells=options.cells)
     network = fused(supernet(space, data.shape, data.outputs, seed=options.seed).to(data.device))
     controller = CONTROLLERS[options.controller]
-    schedule = Schedule(epochs=options.epochs, lr=0.025, lr_end=0.001, weight_decay=5e-4, nesterov=True, clip=5.0)
+    schedule = Schedule(
+        epochs=options.epochs, lr=0.025, lr_end=0.001, weight_decay=5e-4, nesterov=True, clip=5.0, monitor=5_000
+    )
     records = data.device.type == "cuda" and not controller.single_path
     return GradientSearch(
         space,
