@@ -32,6 +32,7 @@ from machine import machine
 from PIL import Image
 from scipy import stats
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from metanas.bilevel import Tasks, restart, solve, torch_step
 from metanas.data import Compositions, Descriptions, compositions
@@ -227,13 +228,13 @@ def judged(draw: Draw, model: Trained | Closed, vectors: dict[str, Tensor]) -> d
     return found
 
 
-def composed(kind: str, seed: int, *, steps: int, each: int, hidden: int = 512, **more) -> dict:
+def composed(kind: str, seed: int, *, training: int, steps: int, each: int, hidden: int = 512, **more) -> dict:
     draw = drawn(seed, each)
     told = draw.classes.described if kind == "attributes" else draw.classes.wordings
     described = Descriptions.fit(told(draw.classes.train))
     parts = {part: getattr(draw.classes, part) for part in ("train", "validation", "test")}
     vectors = {part: described.encode(told(names)) for part, names in parts.items()}
-    trained = train(draw.train, described, seed, steps=steps, hidden=hidden, **more)
+    trained = train(draw.train, described, seed + 1000 * training, steps=steps, hidden=hidden, **more)
     valid = (*draw.test["validation"], vectors["validation"])
     baseline = closed(trained, draw.train, vectors["train"], valid)
     if kind == "sentences":
@@ -245,12 +246,15 @@ def composed(kind: str, seed: int, *, steps: int, each: int, hidden: int = 512, 
     return found
 
 
-def run_compositions(seeds: Sequence[int], steps: int, each: int, kinds: Sequence[str] = KINDS) -> None:
+def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int, kinds: Sequence[str]) -> None:
     for kind in kinds:
         rows = []
         for seed in seeds:
-            rows.append(composed(kind, seed, steps=steps, each=each))
-            print(f"{kind}, draw {seed}: {rows[-1]}", flush=True)
+            found = []
+            for k in range(trainings):
+                found.append(composed(kind, seed, training=k, steps=steps, each=each))
+                print(f"{kind}, draw {seed}, training {k}: {found[-1]}", flush=True)
+            rows.append(tree_map(lambda *values: sum(values) / len(values), *found))
         for key in rows[0]["ESZSL"]:
             learned, baseline = ([row[name][key] for row in rows] for name in ("learned", "ESZSL"))
             more = mean(np.subtract(learned, baseline))
@@ -366,6 +370,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", choices=["compositions", "cifar"], default=["compositions", "cifar"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the draws; two or more")
     parser.add_argument("--steps", type=int, default=700, help="of a training on compositions")
+    parser.add_argument("--trainings", type=int, default=1, help="of each draw; their mean counts as one value")
     parser.add_argument("--each", type=int, default=100, help="images of each training class")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of descriptions of compositions")
     options = parser.parse_args()
@@ -373,7 +378,7 @@ def main() -> None:
     print(machine())
     for what in options.what:
         if what == "compositions":
-            run_compositions(options.seeds, options.steps, options.each, options.kinds)
+            run_compositions(options.seeds, options.trainings, options.steps, options.each, options.kinds)
         else:
             run_cifar(options.seeds)
 
