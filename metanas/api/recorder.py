@@ -120,6 +120,10 @@ class Recorder:
         """What a search needs in memory, by an estimate, and what there was of it."""
         self.log.write("need", batch_size=batch_size, bytes=bytes_, free=free)
 
+    def derivation(self, done: int, total: int) -> None:
+        """How many evaluations of the supernet are done, of those by which an architecture is derived."""
+        self.log.write("derivation", done=done, total=max(done, total))
+
     def value(self, e: Evaluation) -> None:
         """One evaluation of a search by value."""
         self.log.write(

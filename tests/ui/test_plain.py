@@ -73,6 +73,16 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
     ]
 
 
+def test_a_derivation_says_that_it_begins_and_how_far_it_is() -> None:
+    found = told([{"kind": "derivation", "done": n, "total": 25, "elapsed": 2.0 * n} for n in range(26)], (None, None))
+    assert found[:3] == [
+        "derivation: 25 evaluations of the supernet",
+        "evaluation  3/25       6s",
+        "evaluation  5/25      10s",
+    ]
+    assert len(found) == 11 and found[-1] == "evaluation 25/25      50s"
+
+
 def test_an_accuracy_that_was_not_measured_is_left_out() -> None:
     events = [{"kind": "epoch", "epoch": 1, "epochs": 9, "inner_loss": 2.0, "outer_loss": 2.5, "outer_accuracy": 0.25}]
     assert told(events, (None, None)) == ["epoch 1/9       0s  inner loss  2.000  outer loss  2.500  25.0%"]
