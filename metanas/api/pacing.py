@@ -83,10 +83,10 @@ def _deriving(search: GradientSearch) -> float:
 
 
 def evaluations_within(parts: Parts, seconds: float) -> int:
-    """How many evaluations a search by values has time for, at least 1."""
+    """How many evaluations a search by values has time for, at least 1; those that are repeated would cost nothing."""
     search = parts.search()
     assert isinstance(search, ValueSearch)
     steps = search.steps()
     begun = time.monotonic()
-    count = sum(1 for _ in islice(steps, EVALUATIONS))
+    count = sum(not evaluation.repeated for evaluation in islice(steps, EVALUATIONS))
     return max(int(seconds * count / (time.monotonic() - begun)), 1)

@@ -138,6 +138,7 @@ class Recorder:
             **({} if e.reason is None else {"reason": e.reason}),
             **({"values": dict(e.values)} if e.values else {}),
             **({} if e.epochs is None else {"epochs": e.epochs}),
+            **({"repeated": True} if e.repeated else {}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

@@ -154,6 +154,7 @@ def _value(event: Record, state: RunState) -> list[str]:
     found = f"value {loss(point.value)}" if reason is None else f"failed: {reason}"
     epochs = whole(event, "epochs")
     found += "" if epochs is None else f" after {epochs} epochs"
+    found += " as before" if event.get("repeated") is True else ""
     return [f"{far}  {found}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,13 +214,14 @@ def test_a_derivation_by_evaluations_has_its_part_of_the_budget(
 
 
 def test_evaluations_that_fit_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that moves by five with each that is none of those before, as the third is."""
     now = 0.0
 
-    def steps(search: ValueSearch) -> Iterator[None]:
+    def steps(search: ValueSearch) -> Iterator[Any]:
         nonlocal now
-        for _ in range(search.budget):
-            now += 5
-            yield None
+        for k in range(search.budget):
+            now += 5 if k != 2 else 0
+            yield SimpleNamespace(repeated=k == 2)
 
     parts = prepare(read(override(Recipe().to_json(), {"search.controller": "random"})), None, None, Handed())
     monkeypatch.setattr(ValueSearch, "steps", steps)
