@@ -7,6 +7,7 @@ gradients, evaluations of one by values; with that number in its recipe the run 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -17,17 +18,19 @@ from metanas.recipe import override, read
 STEPS = 20
 """Steps of an epoch that are timed at most; those of a short epoch all are, with what is measured at its end."""
 EVALUATIONS = 3
+JUDGED = 10
+"""Evaluations of the supernet that are timed at most, where an architecture is derived by them."""
 
 
 def epochs_within(parts: Parts, seconds: float) -> int:
     """How many epochs a search by gradients has time for in so many seconds, at least 1.
 
-    Steps of the warm-up, in which the weights alone are trained, are timed apart. What a controller does after its last
-    step to derive is not.
+    Steps of the warm-up, in which the weights alone are trained, are timed apart; so are evaluations of the supernet,
+    where the controller derives by them.
     """
-    begun = time.monotonic()
-    alone, whole = _epoch(parts, warmup=1), _epoch(parts, warmup=0)
-    left = seconds - (time.monotonic() - begun - alone - whole) / 2  # what it took to build one
+    _, _, alone = _begun(parts, warmup=1)
+    search, built, whole = _begun(parts, warmup=0)
+    left = seconds - built - _deriving(search)
     section = parts.recipe.search
 
     def needed(epochs: int) -> float:
@@ -43,27 +46,47 @@ def epochs_within(parts: Parts, seconds: float) -> int:
     return low
 
 
-def _epoch(parts: Parts, *, warmup: int) -> float:
-    """Seconds of one epoch."""
+def _begun(parts: Parts, *, warmup: int) -> tuple[GradientSearch, float, float]:
+    """A search after a few steps, the seconds that it took to build one, and those of an epoch."""
+    begun = time.monotonic()
     changes = {"search.epochs": 2, "search.warmup": warmup}
     search = replace(parts, recipe=read(override(parts.recipe.to_json(), changes))).search()
     assert isinstance(search, GradientSearch)
-    count = min(STEPS, search.per_epoch)
-    steps = search.steps()
+    steps, count = search.steps(), min(STEPS, search.per_epoch)
     if search.per_epoch > 1:  # the first is slower
         float(next(steps).inner_loss)
         count = min(count, search.per_epoch - 1)
-    begun = time.monotonic()
+    built = time.monotonic()
     for step in islice(steps, count):
         float(step.inner_loss)  # waits for the device
-    return (time.monotonic() - begun) * search.per_epoch / count
+    return search, built - begun, (time.monotonic() - built) * search.per_epoch / count
+
+
+class _Enough(Exception):
+    """Ends a derivation that was only timed."""
+
+
+def _deriving(search: GradientSearch) -> float:
+    """Seconds that a search will take to derive, from the first evaluations of the supernet that it asks for."""
+    done, begun = 0, time.monotonic()
+
+    def told(count: int) -> None:
+        nonlocal done
+        done = count
+        if done == JUDGED:
+            raise _Enough
+
+    with suppress(_Enough):
+        search.derive(told)
+    asked = search.controller.evaluates(search.space)
+    return (time.monotonic() - begun) * max(asked / done, 1) if done else 0.0
 
 
 def evaluations_within(parts: Parts, seconds: float) -> int:
-    """How many evaluations a search by values has time for, at least 1."""
+    """How many evaluations a search by values has time for, at least 1; those that are repeated would cost nothing."""
     search = parts.search()
     assert isinstance(search, ValueSearch)
     steps = search.steps()
     begun = time.monotonic()
-    count = sum(1 for _ in islice(steps, EVALUATIONS))
+    count = sum(not evaluation.repeated for evaluation in islice(steps, EVALUATIONS))
     return max(int(seconds * count / (time.monotonic() - begun)), 1)

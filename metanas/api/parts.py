@@ -242,7 +242,14 @@ class Parts:
             brief = self.brief(None if self.origin is None else self.origin.weights)
             longest, budget = section.value_epochs, section.budget * section.value_epochs
             return Hyperband(
-                self.within, brief, controller, epochs=longest, eta=section.eta, budget=budget, seed=self.recipe.seed
+                self.within,
+                brief,
+                controller,
+                epochs=longest,
+                eta=section.eta,
+                budget=budget,
+                seed=self.recipe.seed,
+                once=True,
             )
         screen = section.screen
         return ValueSearch(
@@ -254,6 +261,7 @@ class Parts:
             names=section.objectives or (VALUE,),
             screen=None if screen.score is None else self.scored(screen.score),
             candidates=screen.candidates,
+            once=self.handed.objective is None,  # nobody knows what the user's own gives when it is asked again
         )
 
     def _measured(self) -> Callable[[Architecture], Any]:

@@ -120,6 +120,10 @@ class Recorder:
         """What a search needs in memory, by an estimate, and what there was of it."""
         self.log.write("need", batch_size=batch_size, bytes=bytes_, free=free)
 
+    def derivation(self, done: int, total: int) -> None:
+        """How many evaluations of the supernet are done, of those by which an architecture is derived."""
+        self.log.write("derivation", done=done, total=max(done, total))
+
     def value(self, e: Evaluation) -> None:
         """One evaluation of a search by value."""
         self.log.write(
@@ -134,6 +138,7 @@ class Recorder:
             **({} if e.reason is None else {"reason": e.reason}),
             **({"values": dict(e.values)} if e.values else {}),
             **({} if e.epochs is None else {"epochs": e.epochs}),
+            **({"repeated": True} if e.repeated else {}),
         )
 
     def train(self, network: str, architecture: Architecture, epoch: Epoch) -> None:

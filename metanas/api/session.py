@@ -109,12 +109,26 @@ class Session:
             if search.watch.verdict is not None:
                 back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
                 self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}
+            found = self._derived(search)
         else:
             self._by_value(search)
+            found = search.derive()
         if isinstance(search, ValueSearch):
             self.front = [{"key": a.key, "architecture": a.to_json(), "values": row} for a, row in search.front()]
         self.steps = search.step
-        return self.parts.space.architecture(search.derive())
+        return self.parts.space.architecture(found)
+
+    def _derived(self, search: GradientSearch) -> Architecture:
+        """What a search ends with; stopped before, it leaves its last state, from which the same is derived anew."""
+        total = search.controller.evaluates(search.space)
+
+        def told(done: int) -> None:
+            self.recorder.derivation(done, total)
+            self.recorder.pause_point(search.step, lambda: {"phase": "search", "search": search.state()})
+
+        if total:
+            told(0)
+        return search.derive(told)
 
     def _within_memory(self, search: GradientSearch) -> None:
         """The steps of a search; what they need is said before, and that there is not enough in one line."""

@@ -108,12 +108,19 @@ class GradientController(Controller):
     def preview(self, space: Space, omega: Omega) -> Architecture | None:
         """What `derive` would give now, shown after every epoch; None where that takes evaluations."""
 
+    def evaluates(self, space: Space) -> int:
+        """How often `derive` calls `evaluate` at most; 0: omega is enough. These calls may take longer than the steps
+        of the search, so a budget leaves room for them, and views say how far they are.
+        """
+        return 0
+
     @abstractmethod
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         """The architecture that the search ends with.
 
         Args:
-            evaluate: the supernet's loss at mixing weights; a rule that needs only omega does not call it.
+            evaluate: the supernet's loss at mixing weights; a rule that needs only omega does not call it. What it
+                raises passes through: so a derivation is stopped.
             generator: source of randomness of a rule that samples, on the CPU.
         """
 

@@ -46,5 +46,8 @@ class DartsPt(GradientController):
     def preview(self, space: Space, omega: Omega) -> Architecture | None:
         return None
 
+    def evaluates(self, space: Space) -> int:
+        return sum(len(choice.options) for choice in space.choices if choice.take == 1)
+
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         return most_missed(space, self.expected(omega), evaluate)

@@ -78,6 +78,9 @@ class UniformPath(GradientController):
     def preview(self, space: Space, omega: Omega) -> Architecture | None:
         return None
 
+    def evaluates(self, space: Space) -> int:
+        return min(int(self.evaluations), space.size)
+
     def derive(self, space: Space, omega: Omega, *, evaluate: Evaluate, generator: torch.Generator) -> Architecture:
         """Raises SpaceError where the loss of none is finite."""
         seed = int(torch.randint(2**62, (), generator=generator))

@@ -17,7 +17,7 @@ from `state()` goes on bit for bit as if it had not stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -356,14 +356,25 @@ class GradientSearch:
         generator = seeded(self.seed, "eigenvalue", self.step)
         return largest_eigenvalue(loss, self.relaxed.omega, steps=probe.steps, generator=generator)
 
-    def derive(self) -> Architecture:
-        """The architecture that the search ends with, within the space's bounds."""
-        found = self.controller.derive(
-            self.space,
-            self.relaxed.live(),
-            evaluate=lambda weights: self.score(weights)[0],
-            generator=seeded(self.seed, "derive", self.step),
-        )
+    def derive(self, told: Callable[[int], None] = lambda done: None) -> Architecture:
+        """The architecture that the search ends with, within the space's bounds. It leaves the search as it is: to
+        derive again gives the same.
+
+        Args:
+            told: how many evaluations of the supernet are done, after each of them (`GradientController.evaluates`);
+                what it raises ends the derivation.
+        """
+        done = 0
+
+        def evaluate(weights: Mapping[str, Any]) -> float:
+            nonlocal done
+            loss, _ = self.score(weights)
+            done += 1
+            told(done)
+            return loss
+
+        generator = seeded(self.seed, "derive", self.step)
+        found = self.controller.derive(self.space, self.relaxed.live(), evaluate=evaluate, generator=generator)
         return self._within(found)
 
     def _within(self, derived: Architecture) -> Architecture:

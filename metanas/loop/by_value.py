@@ -8,7 +8,8 @@
 An objective is any function from an architecture to a number (larger is better): a short training, a table, a zero-cost
 score. It may give several numbers, each with a name, of which one that begins with "-" is to be small. An evaluation
 that fails (`failures`) is never the best; where the first few all fail, the search gives up. What is beyond the space's
-bounds is proposed anew, and never evaluated.
+bounds is proposed anew, and never evaluated. What was evaluated before need not be again (`known`); it is told as often
+as it is proposed.
 
 A screen looks at several proposals for each evaluation, by a score that costs next to nothing, and lets the best one
 pass: the warm-up and the moves of Abdelfattah et al., ICLR 2021, arXiv:2101.08134, around any controller.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +28,7 @@ from metanas.controllers import ParetoController, Scalarised, ValueController
 from metanas.controllers.memory import best_of
 from metanas.errors import SpaceError
 from metanas.loop.failures import Failures, measured
+from metanas.loop.known import Known
 from metanas.loop.proposals import proposed
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
@@ -57,6 +60,8 @@ class ValueSearch:
         screen: architecture -> score, larger is better; of `candidates` proposals the one with the largest is
             evaluated. A score that is not finite, or fails as an evaluation does, is the lowest.
         candidates: how many proposals are scored for each evaluation.
+        once: whether an architecture that is proposed again has the values that it had, and costs nothing; for an
+            objective that gives the same each time.
 
     Raises:
         SpaceError: budget or candidates < 1, or seconds for an objective that charges nothing; names that are missing
@@ -75,6 +80,7 @@ class ValueSearch:
         names: Sequence[str] = (VALUE,),
         screen: Objective | None = None,
         candidates: int = 1,
+        once: bool = False,
     ) -> None:
         if min(budget, candidates) < 1:
             name, given = ("budget", budget) if budget < 1 else ("candidates", candidates)
@@ -92,7 +98,7 @@ class ValueSearch:
         self.screen, self.candidates = screen, candidates if screen else 1
         self.scores: dict[Architecture, float] = {}
         self.memory = controller.start(space)
-        self.failures = Failures()
+        self.failures, self.known = Failures(), Known(once=once)
 
     def steps(self) -> Iterator[Evaluation]:
         """The evaluations that are left, in order. Errors of the objective that are no failures pass through.
@@ -103,11 +109,11 @@ class ValueSearch:
         self.failures.give_up(self.budget)
         while self.step < self.budget and not self._spent():
             architecture = self._screened(np.random.default_rng([self.seed, self.step]))
-            found, reason = measured(self._values, architecture)
+            found, reason, repeated = self.known.measured(self._values, architecture)
             self.failures.add(reason)
             self._tell(architecture, found)
             self.step += 1
-            yield self._evaluation(architecture, found, reason)
+            yield replace(self._evaluation(architecture, found, reason), repeated=repeated)
             self.failures.give_up(self.budget)
 
     def _values(self, architecture: Architecture) -> tuple[float, ...]:
@@ -175,13 +181,19 @@ class ValueSearch:
 
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on: plain data."""
-        found = {"step": self.step, "memory": dict(self.memory), "failures": self.failures.state()}
+        found = {
+            "step": self.step,
+            "memory": dict(self.memory),
+            "failures": self.failures.state(),
+            "known": self.known.state(),
+        }
         return found if self.charged is None else {**found, "spent": self.charged.spent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state()` gave."""
         self.step, self.memory = state["step"], dict(state["memory"])
         self.failures.restore(state.get("failures", ()), succeeded=self.memory["value"] is not None)
+        self.known.restore(self.space, state.get("known", ()))  # the first version kept none
         if self.charged is not None:
             self.charged.spent = state["spent"]
 

@@ -22,8 +22,9 @@ import numpy as np
 
 from metanas.controllers import ValueController
 from metanas.errors import SpaceError
-from metanas.loop.failures import Failures, measured
+from metanas.loop.failures import Failures
 from metanas.loop.halving import Brief, Halving, Round
+from metanas.loop.known import Known
 from metanas.loop.proposals import proposed
 from metanas.loop.steps import Evaluation
 from metanas.space import Architecture, Space
@@ -58,13 +59,24 @@ class Hyperband:
         eta: one in so many goes on to the next round.
         budget: epochs in all; no training begins that would go beyond.
         seed: of what is proposed.
+        once: whether an architecture of a later bracket has the values that trainings of as many epochs gave before,
+            where the objective gives the same each time; they count as spent.
 
     Raises:
         SpaceError: eta < 2, or above `epochs`; a budget that is not enough for one training.
     """
 
     def __init__(
-        self, space: Space, brief: Brief, controller: ValueController, *, epochs: int, eta: int, budget: int, seed: int
+        self,
+        space: Space,
+        brief: Brief,
+        controller: ValueController,
+        *,
+        epochs: int,
+        eta: int,
+        budget: int,
+        seed: int,
+        once: bool = False,
     ) -> None:
         if not 2 <= eta <= epochs:
             raise SpaceError(f"eta must be between 2 and the epochs of the longest training, {epochs}, got {eta}")
@@ -73,7 +85,7 @@ class Hyperband:
         self.space, self.brief, self.controller, self.seed = space, brief, controller, seed
         self.plan, self.most = brackets(epochs, eta), budget
         self.memory = controller.start(space)
-        self.failures = Failures()
+        self.failures, self.known = Failures(), Known(once=once)
         self.step, self.spent, self.bracket = 0, 0, 0
         self.halving: Halving | None = None
         self.longest: dict[
@@ -105,12 +117,14 @@ class Hyperband:
             architecture, epochs = self._due()
             if self.spent + epochs > self.most:
                 return
-            values, reason = measured(self.brief, architecture, epochs)
+            values, reason, repeated = self.known.measured(self.brief, architecture, epochs)
             value = values[0] if values else math.nan
             self.failures.add(reason)
             self._take(architecture, epochs, value)
             best, height = (None, None) if self.found is None else (self.derive(), self.found[1])
-            yield Evaluation(self.step, budget, architecture, value, best, height, reason, epochs=epochs)
+            yield Evaluation(
+                self.step, budget, architecture, value, best, height, reason, epochs=epochs, repeated=repeated
+            )
             self.failures.give_up(budget)
 
     def _due(self) -> tuple[Architecture, int]:
@@ -161,6 +175,7 @@ class Hyperband:
             "bracket": self.bracket,
             "memory": dict(self.memory),
             "failures": self.failures.state(),
+            "known": self.known.state(),
             "longest": list(self.longest.values()),
             "found": self.found,
             "halving": None if self.halving is None else self.halving.state(),
@@ -171,6 +186,7 @@ class Hyperband:
         self.step, self.spent, self.bracket = state["step"], state["spent"], state["bracket"]
         self.memory, self.found = dict(state["memory"]), state["found"]
         self.failures.restore(state["failures"], succeeded=self.found is not None)
+        self.known.restore(self.space, state.get("known", ()))  # the first version kept none
         self.longest = {str(self.space.architecture(taken)): [taken, value] for taken, value in state["longest"]}
         self.halving = None
         if state["halving"] is not None:

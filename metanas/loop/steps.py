@@ -77,7 +77,7 @@ class Evaluation:
     """One architecture evaluated by a search that needs only values (larger is better); None before a finite value.
 
     `reason`: why it failed; None where it did not. `value` is then not finite. `epochs`: of its training, where some
-    are longer than others.
+    are longer than others. `repeated`: it was evaluated before, and is told what it had.
 
     Of several objectives, `value` is the first one's (larger is better), and `best` whose that is best; `values` are
     all of them by name, in their own units, empty where the evaluation raised; `front` says whether no other one so
@@ -94,3 +94,4 @@ class Evaluation:
     values: Mapping[str, float] = field(default_factory=dict)
     front: bool = False
     epochs: int | None = None
+    repeated: bool = False

@@ -105,7 +105,8 @@ class SearchRecipe(Section):
         cost_target: then only the share beyond it is charged.
 
     By values:
-        budget: evaluations, each a training of `value_epochs` epochs unless `objective` is a zero-cost score.
+        budget: evaluations, each a training of `value_epochs` epochs unless `objective` is a zero-cost score; one that
+            was trained before is told its value again, without a training.
         objective: "training", or a score (`evaluation.zero_cost`).
         objectives: what a training is judged by, names of `evaluation.MEASURES`, those that are to be small with a
             minus before them; none: minus the loss.

@@ -24,7 +24,7 @@ from metanas.run.atomic import dump_json, explained, finite, parse_json, write_a
 
 Event = dict[str, Any]
 
-_BATCHED = {"step"}  # many a second; every other kind is rare and wanted at once by whoever watches
+_BATCHED = {"step", "derivation"}  # many a second; every other kind is rare and wanted at once by whoever watches
 _BATCH_SECONDS = 0.2
 _STEP = b'{"kind":"step",'  # how a step begins in a log
 _TAIL_BYTES = 1 << 16
@@ -32,6 +32,7 @@ _SAME = {
     "step": ("step",),
     "epoch": ("epoch",),
     "pace": ("step",),
+    "derivation": ("done",),
     "value": ("step",),
     "validation": ("step",),
     "trial": ("trial",),
@@ -177,9 +178,10 @@ def _without_steps(data: bytes, steps: int, enough: Callable[[list[Event]], bool
 class EventWriter:
     """Appends events to a log; the one writer of a run uses it while it holds the lock.
 
-    Steps are gathered and written together at most every 0.2 s, other kinds at once.  What was written survives a kill
-    of the process; with `flush(sync=True)` also a power failure.  Where the log ends in a torn line, opening cuts that
-    line off, never a whole event, and `warning` says so. `also`, where it is set, is given every event that is written.
+    Steps, and what comes as often, are gathered and written together at most every 0.2 s, other kinds at once.  What
+    was written survives a kill of the process; with `flush(sync=True)` also a power failure.  Where the log ends in a
+    torn line, opening cuts that line off, never a whole event, and `warning` says so. `also`, where it is set, is given
+    every event that is written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, EventWriter(Path(folder, "events.jsonl")) as log:

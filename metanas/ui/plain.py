@@ -10,8 +10,8 @@
     step  10/200      2s  outer loss  2.301  hypergradient  0.0214  decay, mean 0.0012
     step  57/200: not converged: the residual is 2.0e-04 (allowed: 1.0e-05)
 
-ASCII only, one line per epoch, per trained network, per log line and for the end; of a tuning, one per trial, TOLD for
-its steps, and one for the first that has not converged. No rich.
+ASCII only, one line per epoch, per trained network, per log line and for the end; DERIVED for a derivation that takes
+evaluations; of a tuning, one per trial, TOLD for its steps, and one for the first that has not converged. No rich.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from metanas.ui.verdict import verdict
 
 PERIOD = 0.25  # seconds between two looks at the folder
 TOLD = 20  # lines for all outer steps of a tuning; the numbers of all of them are in the log
+DERIVED = 10  # lines for all evaluations by which an architecture is derived
 NAMED = 4  # learned numbers in such a line
 
 
@@ -132,6 +133,18 @@ def _epoch(event: Record, state: RunState) -> list[str]:
     return ["  ".join(parts)]
 
 
+def _derivation(event: Record, state: RunState) -> list[str]:
+    """That it begins, and DERIVED lines on the way."""
+    now = state.derivation
+    if now is None or not now.total or whole(event, "done") != now.done:
+        return []
+    if not now.done:
+        return [f"derivation: {now.total} evaluations of the supernet"]
+    told = now.done * DERIVED // now.total > (now.done - 1) * DERIVED // now.total
+    far = f"evaluation {now.done:>{len(str(now.total))}}/{now.total}"
+    return [f"{far}  {duration(state.elapsed):>7}"] if told else []
+
+
 def _value(event: Record, state: RunState) -> list[str]:
     point = state.values[-1] if state.values else None
     if point is None:
@@ -141,6 +154,7 @@ def _value(event: Record, state: RunState) -> list[str]:
     found = f"value {loss(point.value)}" if reason is None else f"failed: {reason}"
     epochs = whole(event, "epochs")
     found += "" if epochs is None else f" after {epochs} epochs"
+    found += " as before" if event.get("repeated") is True else ""
     return [f"{far}  {found}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 
 
@@ -195,6 +209,7 @@ SAYS = {
     "begin": _begin,
     "need": _need,
     "epoch": _epoch,
+    "derivation": _derivation,
     "value": _value,
     "trial": _trial,
     "validation": _validation,

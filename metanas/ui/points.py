@@ -79,6 +79,17 @@ class EpochPoint:
 
 
 @dataclass(frozen=True)
+class Derivation:
+    """How many evaluations of a trained supernet are done, of those by which an architecture is derived from it;
+    `begun` and `elapsed`: seconds of work before the first of them, and after the last."""
+
+    done: int
+    total: int | None
+    begun: float
+    elapsed: float
+
+
+@dataclass(frozen=True)
 class ValuePoint:
     """One architecture that was evaluated by a controller which needs only values; `values`: of several objectives."""
 

@@ -1,9 +1,9 @@
 """How far a run is, and when it will be done: pure functions of its state.
 
-A run searches (epochs; or evaluations, of a controller that needs only values), may refine what it found (evaluations
-again), and then trains it, and some random networks beside it, from scratch. A tuning may begin with trials, takes
-outer steps, and trains a network with what was learned, and one without. A few-shot run takes outer steps only. Each
-phase has its own bar; the time left is that of the phase.
+A run searches (epochs; or evaluations, of a controller that needs only values), may derive what it found by evaluations
+of the supernet, may refine it (evaluations again), and then trains it, and some random networks beside it, from
+scratch. A tuning may begin with trials, takes outer steps, and trains a network with what was learned, and one without.
+A few-shot run takes outer steps only. Each phase has its own bar; the time left is that of the phase.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from metanas.ui.few_shot import FewShot
+from metanas.ui.points import Derivation
 from metanas.ui.state import RunState
 from metanas.ui.tuning import Tuning
 
@@ -46,7 +47,7 @@ def phase(state: RunState) -> Phase:
         return _steps(state.tuning, state.elapsed) if state.tuning.trace else _trials(state.tuning)
     if state.values:
         return _evaluations(state)
-    return _search(state)
+    return _derivation(state.derivation) if state.derivation else _search(state)
 
 
 def steps_per_epoch(state: RunState) -> float | None:
@@ -78,11 +79,19 @@ def _search(state: RunState) -> Phase:
     return Phase("search", done, state.epochs, "epochs", left)
 
 
+def _derivation(now: Derivation) -> Phase:
+    left = None
+    if now.total and now.done:
+        left = max(now.total - now.done, 0) * max(now.elapsed - now.begun, 0.0) / now.done
+    return Phase("derivation", float(now.done), now.total, "evaluations", left)
+
+
 def _evaluations(state: RunState) -> Phase:
     name, done = "refinement" if state.history else "search", float(state.values[-1].step)
     if not state.budget or not done:
         return Phase(name, done, state.budget, "networks", None)
-    spent = max(state.elapsed - (state.history[-1].elapsed if state.history else 0.0), 0.0)
+    before = state.derivation or state.last
+    spent = max(state.elapsed - (before.elapsed if before else 0.0), 0.0)
     return Phase(name, done, state.budget, "networks", max(state.budget - done, 0) * spent / done)
 
 

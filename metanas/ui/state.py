@@ -20,7 +20,17 @@ from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
 from metanas.ui.fields import Label, Record, architecture, as_record, flattened, number, string, strings, weights, whole
 from metanas.ui.fronts import joined, objectives
-from metanas.ui.points import Cell, Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
+from metanas.ui.points import (
+    Cell,
+    Choice,
+    Derivation,
+    EpochPoint,
+    LogLine,
+    StepPoint,
+    Trained,
+    Training,
+    ValuePoint,
+)
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
 
@@ -74,6 +84,7 @@ class RunState:
 
     steps: tuple[StepPoint, ...] = ()
     history: tuple[EpochPoint, ...] = ()
+    derivation: Derivation | None = None  # None: it takes no evaluations, or has not begun
     values: tuple[ValuePoint, ...] = ()
     best: tuple[ValuePoint, ...] = ()
     front: tuple[ValuePoint, ...] = ()  # of several objectives
@@ -238,6 +249,7 @@ def _step(state: RunState, event: Record) -> RunState:
         state,
         step=step,
         steps=(*kept[-RECENT + 1 :], point),
+        derivation=None,
         gradient_norm=number(event, "gradient_norm"),
         skipped=state.skipped if skipped is None else skipped,
     )
@@ -298,6 +310,7 @@ def _epoch(state: RunState, event: Record) -> RunState:
     return replace(
         state,
         history=(*kept, point),
+        derivation=None,
         found_at=state.elapsed,
         epochs=whole(event, "epochs") or state.epochs,
         step=state.step if step is None else step,
@@ -325,6 +338,16 @@ def _pace(state: RunState, event: Record) -> RunState:
 
 def _need(state: RunState, event: Record) -> RunState:
     return replace(state, needed=number(event, "bytes"))
+
+
+def _derivation(state: RunState, event: Record) -> RunState:
+    """One more evaluation of those by which an architecture is derived; what followed before a resume is forgotten."""
+    done, before = whole(event, "done"), state.derivation
+    if done is None:
+        return state
+    begun = before.begun if before and before.done < done else state.elapsed
+    now = Derivation(done, whole(event, "total"), begun, state.elapsed)
+    return replace(state, derivation=now, found_at=state.elapsed, values=(), best=(), training=(), networks=())
 
 
 def _value(state: RunState, event: Record) -> RunState:
@@ -392,6 +415,7 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
     "guard": _guard,
     "pace": _pace,
     "need": _need,
+    "derivation": _derivation,
     "value": _value,
     "trial": _trial,
     "validation": _validation,

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,10 +163,12 @@ def test_trainings_get_the_number_that_fits(runs: Path, monkeypatch: pytest.Monk
     assert found.metric == "accuracy" and set(found.seconds) == {"random", "darts"}
 
 
-def test_what_fits_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch_size", [64, 16])  # all steps of an epoch are timed, or some
+def test_what_fits_is_measured(monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
     """On a clock that moves by one with each step of the weights, and by three more with one of the structure."""
     now = 0.0
-    recipe = read(override(Recipe().to_json(), {"search.epochs": 60, "device": "cpu", "threads": 1}))
+    changes = {"search.epochs": 60, "search.batch_size": batch_size, "space.options.channels": 2, "threads": 1}
+    recipe = read(override(Recipe().to_json(), {**changes, "device": "cpu"}))
     parts = prepare(recipe, None, None, Handed())
 
     def moved(search: GradientSearch, h: Any, batches: Any) -> None:
@@ -180,14 +183,45 @@ def test_what_fits_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pacing.epochs_within(parts, 0.1) == 1
 
 
+@pytest.mark.parametrize(("controller", "asked"), [("rsps:evaluations=9", 9), ("darts_pt", 30)])
+def test_a_derivation_by_evaluations_has_its_part_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch, controller: str, asked: int
+) -> None:
+    """On a clock that moves by one with each step, and by two with each evaluation of the supernet."""
+    now = 0.0
+    contender = comparison.Contender.of(controller)
+    changes = {"search.controller": contender.name, "search.options": dict(contender.options), "device": "cpu"}
+    changes |= {"space.options.channels": 2, "threads": 1}
+    parts = prepare(read(override(Recipe().to_json(), changes)), None, None, Handed())
+
+    def moved(search: GradientSearch, h: Any, batches: Any) -> None:
+        nonlocal now
+        now += 1
+
+    def judged(search: GradientSearch, mix: Any) -> tuple[float, float]:
+        nonlocal now
+        now += 2
+        return now, 0.0
+
+    monkeypatch.setattr(GradientSearch, "_train", moved)
+    monkeypatch.setattr(GradientSearch, "score", judged)
+    monkeypatch.setattr(GradientSearch, "_report", lambda search, epoch: None)
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: now)
+    per_epoch, built = parts.search().per_epoch, 1  # type: ignore[union-attr]
+    assert pacing.epochs_within(parts, 5 * per_epoch + 2 * asked + built) == 5
+    assert pacing.epochs_within(parts, 5 * per_epoch + 2 * asked) == 4
+    assert pacing.epochs_within(parts, asked) == 1
+
+
 def test_evaluations_that_fit_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that moves by five with each that is none of those before, as the third is."""
     now = 0.0
 
-    def steps(search: ValueSearch) -> Iterator[None]:
+    def steps(search: ValueSearch) -> Iterator[Any]:
         nonlocal now
-        for _ in range(search.budget):
-            now += 5
-            yield None
+        for k in range(search.budget):
+            now += 5 if k != 2 else 0
+            yield SimpleNamespace(repeated=k == 2)
 
     parts = prepare(read(override(Recipe().to_json(), {"search.controller": "random"})), None, None, Handed())
     monkeypatch.setattr(ValueSearch, "steps", steps)

@@ -11,6 +11,7 @@ import pytest
 import metanas
 from metanas.controllers import Nsga2
 from metanas.errors import InterruptedSearchError, RecipeError, RunError
+from metanas.evaluation import ScratchTraining
 from metanas.loop import Hyperband, ValueSearch
 from metanas.run import ask
 from metanas.space import NEEDED, Architecture, Space, chain, one_of, op
@@ -68,6 +69,32 @@ def test_a_run_that_goes_on_has_the_same_front(
         for run in ("whole", "cut")
     ]
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"search.eta": 2, "search.value_epochs": 2}], ids=["one by one", "halving"])
+def test_what_was_trained_before_is_not_trained_again(
+    quick: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two architectures, and six epochs of proposals or more."""
+    trained, epochs = [], ScratchTraining.epochs
+
+    def counted(training: ScratchTraining) -> Any:
+        trained.append(training.settings.epochs)
+        return epochs(training)
+
+    monkeypatch.setattr(ScratchTraining, "epochs", counted)
+    settings = {"search.budget": 6, "search.value_epochs": 1, "evaluation.random": 0, **settings}
+    quick(controller="random", settings=settings, run="first")
+    rows = [e for e in metanas.load_run("first").events() if e["kind"] == "value"]
+    values = {(e["architecture"]["body"], e.get("epochs")): e["value"] for e in rows}
+    assert all(e["value"] == values[e["architecture"]["body"], e.get("epochs")] for e in rows)
+    assert sum(not e.get("repeated", False) for e in rows) == len(values) == len(trained) - 1 <= len(rows) / 2
+
+
+def test_an_objective_of_ones_own_is_asked_each_time(quick: Any) -> None:
+    asked: list[Architecture] = []
+    quick(controller="random", objective=lambda a: asked.append(a) or 1.0, settings={"search.budget": 6}, run="first")
+    assert len(asked) == 6 and len(set(asked)) == 2
 
 
 def test_an_objective_of_ones_own(quick: Any, wide: Space, images: Any) -> None:

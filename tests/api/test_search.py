@@ -345,6 +345,10 @@ def test_every_evaluation_failing_stops_the_search(quick: Quick) -> None:
 def test_an_evaluation_that_diverges_is_a_failure_in_the_log_and_never_the_best(
     quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of four that differ: one that was trained is not trained again."""
+    body = {f"conv{n}": op("conv", width=2, kernel=n) for n in (1, 3, 5)}
+    rungs = [(f"e{k}", one_of(f"e{k}", body)) for k in range(4)]
+    space = Space(chain(*rungs, ("head", op("classifier", width=NEEDED))), "several")
     plain, made = ScratchTraining.epochs, []
 
     def epochs(self: ScratchTraining) -> Any:
@@ -354,7 +358,7 @@ def test_an_evaluation_that_diverges_is_a_failure_in_the_log_and_never_the_best(
         return plain(self)
 
     monkeypatch.setattr(ScratchTraining, "epochs", epochs)
-    quick(controller="random", settings={"search.budget": 4, "search.value_epochs": 1}, run="some")
+    quick(space, controller="random", settings={"search.budget": 4, "search.value_epochs": 1}, run="some")
     rows = [e for e in metanas.load_run("some").events() if e["kind"] == "value"]
     assert [e.get("reason") for e in rows] == ["number 1", None, "number 3", None]
     assert [e["value"] is None for e in rows] == [True, False, True, False]

@@ -226,7 +226,11 @@ def test_expected_is_the_mean_of_the_draws(controller):
 
 
 def test_derive_gives_a_valid_architecture(controller, space, omega):
-    architecture = controller.derive(space, omega, evaluate=mean_weight, generator=seeded())
+    seen = []
+    architecture = controller.derive(
+        space, omega, evaluate=lambda weights: seen.append(1) or mean_weight(weights), generator=seeded()
+    )
+    assert len(seen) <= controller.evaluates(space) and bool(seen) == (controller.preview(space, omega) is None)
     assert space.architecture(architecture) == architecture
     for choice in space.choices:
         assert not set(architecture.get(choice.name, ())) & set(choice.never)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from metanas.controllers import DartsPt
 from metanas.controllers.perturbation import most_missed, strengths
 
 WORTH = {"none": 0.0, "skip_connect": 1.0, "nor_conv_1x1": 4.0, "nor_conv_3x3": 2.0, "avg_pool_3x3": 3.0}
@@ -34,6 +35,13 @@ def test_the_most_missed_operation_is_derived(problems):
     space = problems.nasbench201()
     weights = {c.name: torch.full((5,), 0.2) for c in space.choices}
     assert set(most_missed(space, weights, loss).values()) == {("nor_conv_1x1",)}
+
+
+def test_each_option_is_missed_once(problems):
+    space, seen = problems.darts(), []
+    omega = DartsPt().start(space, generator=torch.Generator())
+    DartsPt().derive(space, omega, evaluate=lambda w: seen.append(w) or 1.0, generator=torch.Generator())
+    assert len(seen) == DartsPt().evaluates(space) == 7 * sum(c.take == 1 for c in space.choices)
 
 
 def test_never_and_the_only_one_there_is(problems):

@@ -69,6 +69,11 @@ def test_rsps_looks_at_so_many_and_takes_the_least_loss():
     assert len(seen) == 40 and tuple(path_of(ladder(), best).values()) == min(seen)[1]
 
 
+def test_no_more_are_looked_at_than_there_are():
+    assert Rsps(evaluations=40).evaluates(ladder()) == 40
+    assert Rsps(evaluations=5000).evaluates(ladder()) == Spos(evaluations=5000).evaluates(ladder()) == 4**6
+
+
 def test_breeding_finds_more_than_chance_with_as_many_evaluations():
     chance, bred = (
         np.mean([-loss(path_of(ladder(), found(c, seed=seed))) for seed in range(5)])

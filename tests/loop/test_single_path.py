@@ -104,6 +104,22 @@ def test_the_architecture_is_the_one_that_the_supernet_finds_best(tiny: Any, con
     assert search.score(one_hot)[0] == pytest.approx(found)
 
 
+@pytest.mark.parametrize("controller", [Rsps(evaluations=27), Spos(evaluations=40, population=5)], ids=str)
+def test_a_derivation_that_was_stopped_comes_to_the_same_when_it_begins_again(tiny: Any, controller: Any) -> None:
+    whole, stopped = searched(tiny, controller, FirstOrder()), searched(tiny, controller, FirstOrder())
+    list(whole.steps()), list(stopped.steps())
+    told: list[int] = []
+
+    def stopping(done: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.derive(stopping)
+    assert stopped.derive(told.append) == whole.derive()
+    assert told == list(range(1, len(told) + 1)) and 7 < len(told) <= controller.evaluates(tiny.space) == 27
+
+
 def test_a_policy_learns_from_the_loss_of_its_draws(tiny: Any) -> None:
     """A loss that one candidate of each choice lowers, whatever the weights: the policy finds these."""
     search = searched(tiny, Reinforce(lr=0.2, entropy=0.0), ScoreFunction(0.9), epochs=25)

@@ -60,6 +60,7 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
         {"kind": "begin", "resumed": True},
         {"kind": "value", "step": 3, "budget": 30, "value": 0.5, "best": 0.75, "key": "|a~0|"},
         {"kind": "value", "step": 4, "budget": 30, "value": None, "value_is": "nan", "best": 0.75, "key": None},
+        {"kind": "value", "step": 5, "budget": 30, "value": 0.5, "best": 0.75, "key": "|a~0|", "repeated": True},
         {"kind": "log", "level": "error", "message": "disk\x1b[31m full\u202e"},
         {"kind": "end", "status": "failed", "elapsed": 61.0, "message": "No space left on device"},
         {"kind": "never heard of"},
@@ -68,9 +69,20 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
         "first: resumed ? on ? with ?",
         "3/30  value 0.5000  best 0.7500  |a~0|",
         "4/30  value nan  best 0.7500",
+        "5/30  value 0.5000 as before  best 0.7500  |a~0|",
         "error: disk^[[31m full\\u202e",
         "first: failed after 1m 01s: No space left on device",
     ]
+
+
+def test_a_derivation_says_that_it_begins_and_how_far_it_is() -> None:
+    found = told([{"kind": "derivation", "done": n, "total": 25, "elapsed": 2.0 * n} for n in range(26)], (None, None))
+    assert found[:3] == [
+        "derivation: 25 evaluations of the supernet",
+        "evaluation  3/25       6s",
+        "evaluation  5/25      10s",
+    ]
+    assert len(found) == 11 and found[-1] == "evaluation 25/25      50s"
 
 
 def test_an_accuracy_that_was_not_measured_is_left_out() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metanas.ui.paper import Paper
 from metanas.ui.plain import lines
-from metanas.ui.progress import phase
+from metanas.ui.progress import Phase, phase
 from metanas.ui.screen import sheet
 from metanas.ui.state import RECENT, RunState, concluded, described, fold, status_at
 
@@ -21,12 +21,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-KINDS = st.sampled_from(["begin", "step", "epoch", "value", "trial", "train", "network", "log", "end", "new"])
+KINDS = st.sampled_from(
+    ["begin", "step", "epoch", "derivation", "value", "trial", "train", "network", "log", "end", "new"]
+)
 FIELDS = st.sampled_from(
     "at elapsed host pid resumed step epoch epochs inner_loss outer_loss inner_loss_is outer_score outer_accuracy "
     "weights architecture key entropy gap budget value best network loss score test_score accuracy test_accuracy "
     "parameters level message status skipped trial trials values state reason steps outer_gradient_norm stationarity "
-    "residual curvature converged learned learned_is".split()
+    "residual curvature converged learned learned_is done total".split()
 )
 EVENTS = st.builds(lambda kind, rest: {**rest, "kind": kind}, KINDS, st.dictionaries(FIELDS, JSON, max_size=6))
 NUMBERED = st.builds(
@@ -143,6 +145,24 @@ def test_a_refinement_has_its_own_progress_and_leaves_the_searchs_steps_alone() 
     by_value = phase(folded([*values, train]))
     assert by_value.seconds_left == 9 * 3.0
     assert folded([*search, *values, search[1]]).values == (), "a run that is resumed in its search repeats them"
+
+
+def test_a_derivation_has_its_own_progress() -> None:
+    search = [{"kind": "epoch", "epoch": n, "epochs": 2, "step": 20 * n, "elapsed": 50.0 * n} for n in (1, 2)]
+    derivation = [{"kind": "derivation", "done": n, "total": 8, "elapsed": 110.0 + 5 * n} for n in range(4)]
+    state = folded([*search, *derivation])
+    assert phase(state) == Phase("derivation", 3, 8, "evaluations", 25.0)
+    again = [{"kind": "begin", "resumed": True, "elapsed": 130.0}, {**derivation[0], "elapsed": 140.0}]
+    assert phase(folded(again, state)) == Phase("derivation", 0, 8, "evaluations", None)
+    assert phase(folded([*again, {**derivation[1], "elapsed": 147.0}], state)).seconds_left == 7 * 7.0
+    value = {"kind": "value", "step": 1, "budget": 8, "value": 1, "elapsed": 129.0}
+    train = {"kind": "train", "network": "derived", "epoch": 1, "epochs": 10, "elapsed": 128.0}
+    assert phase(folded([train], state)).seconds_left == 9 * 3.0, "the derivation is of the search"
+    refined = folded([value], state)
+    assert phase(refined) == Phase("refinement", 1, 8, "networks", 7 * 4.0), "and not of the refinement"
+    assert phase(folded(again, refined)).name == "derivation", "a run that is resumed in it repeats what followed"
+    assert phase(folded([{"kind": "step", "step": 21}], state)).name == "search"
+    assert phase(folded([search[1]], state)).name == "search"
 
 
 def test_a_run_whose_writer_is_gone_counts_as_killed() -> None:

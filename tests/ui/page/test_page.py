@@ -290,13 +290,13 @@ def test_a_log_cut_at_every_byte_still_gives_a_page(
 numbers = st.one_of(st.none(), st.floats(), st.integers(-3, 10**6), st.text(max_size=3))
 records = st.fixed_dictionaries(
     {"kind": st.sampled_from(
-        ["epoch", "step", "value", "trial", "validation", "network", "train", "log", "begin", "end"]
+        ["epoch", "step", "derivation", "value", "trial", "validation", "network", "train", "log", "begin", "end"]
     )},
     optional={
         **{name: numbers for name in (
             "epoch", "epochs", "step", "steps", "trial", "inner_loss", "outer_loss", "outer_score", "entropy", "gap",
             "value", "best", "accuracy", "interval", "test_score", "parameters", "outer_gradient_norm", "residual",
-            "curvature", "at", "elapsed", "loss", "score", "skipped",
+            "curvature", "at", "elapsed", "loss", "score", "skipped", "done", "total",
         )},
         "weights": st.dictionaries(st.text(max_size=2), st.lists(numbers, max_size=3), max_size=2),
         "architecture": st.dictionaries(
