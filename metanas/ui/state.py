@@ -341,9 +341,10 @@ def _value(state: RunState, event: Record) -> RunState:
         string(event, "key"),
         architecture(event, "architecture"),
         objectives(event),
+        whole(event, "epochs"),
     )
-    others = [other for other in state.best if other.step < step and other.architecture != point.architecture]
-    ranked = sorted((*others, point), key=lambda other: _rank(other.value), reverse=True)
+    known = _once([other for other in state.best if other.step < step], point)
+    ranked = sorted(known, key=lambda other: other.rank, reverse=True)
     return replace(
         state,
         step=state.step if state.history else step,  # a refinement follows a search, whose steps are the run's
@@ -402,8 +403,12 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
 }
 
 
-def _rank(value: float | None) -> float:
-    return value if value is not None and value == value else float("-inf")
+def _once(others: list[ValuePoint], point: ValuePoint) -> list[ValuePoint]:
+    """All of them, each architecture once: its longest training, of equally long ones the newest."""
+    same = [other for other in others if other.architecture == point.architecture]
+    if any(other.rank[:2] > point.rank[:2] for other in same):
+        return others
+    return [*(other for other in others if other not in same), point]
 
 
 def _start(record: Record) -> Record:

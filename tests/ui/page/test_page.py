@@ -168,6 +168,22 @@ def test_values_alone(well_formed: Check) -> None:
     assert '<tr><td class="number">1</td><td class="number">0.6500</td><td class="number">3</td>' in text
 
 
+def test_values_of_trainings_of_different_length(well_formed: Check) -> None:
+    halved = [("p", 0.9, 1), ("q", 0.8, 1), ("p", 0.5, 9)]
+    values = [
+        {"kind": "value", "step": n, "value": value, "best": value, "epochs": epochs, "key": key,
+         "architecture": {"a": key}}
+        for n, (key, value, epochs) in enumerate(halved, 1)
+    ]  # fmt: skip
+    text = page(folded(values), {})
+    well_formed(text)
+    assert notes(text)["structure"] == "value 0.5000 after 9 epochs"
+    row = "".join(f'<td class="number">{cell}</td>' for cell in ("1", "0.5000", "9", "3"))
+    assert '<th class="number">epochs</th>' in text and f"<tr>{row}" in text
+    assert "shorter 0.8000" in text and "9 epochs 0.5000" in text  # the legend
+    assert '<th class="number">epochs</th>' not in page(folded([{**v, "epochs": None} for v in values]), {})
+
+
 NAN_EVENTS = [
     {"kind": "begin", "at": 1.0, "elapsed": 0.0},
     *(
