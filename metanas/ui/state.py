@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
 from metanas.ui.fields import Label, Record, architecture, as_record, flattened, number, string, strings, weights, whole
-from metanas.ui.fronts import joined, objectives
+from metanas.ui.fronts import joined, objectives, stretched
 from metanas.ui.points import Cell, Choice, EpochPoint, LogLine, StepPoint, Trained, Training, ValuePoint
 from metanas.ui.tuning import Tuning, started, stepped, tells_of_tuning, tried, tuning_of
 from metanas.ui.units import ACCURACY
@@ -77,6 +77,7 @@ class RunState:
     values: tuple[ValuePoint, ...] = ()
     best: tuple[ValuePoint, ...] = ()
     front: tuple[ValuePoint, ...] = ()  # of several objectives
+    extent: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of each objective, over all evaluations
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
@@ -353,6 +354,7 @@ def _value(state: RunState, event: Record) -> RunState:
         values=(*kept[-RECENT + 1 :], point),
         best=tuple(ranked[:BEST]),
         front=joined(state.front, point),
+        extent=stretched(state.extent, point.values),
     )
 
 
