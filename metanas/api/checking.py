@@ -20,9 +20,12 @@ from metanas.controllers import Controller, GradientController
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RankError, RecipeError, ShapeError
 from metanas.loop.checks import check_scored
-from metanas.network import OPS, Network, WithAuxiliary, derived, supernet
+from metanas.network import OPS, WithAuxiliary, derived
+from metanas.network.network import different, infer_shapes
+from metanas.network.ops import Shape
 from metanas.recipe.tables import check_precision
 from metanas.space import Space
+from metanas.space.derive import resolve
 
 
 def check(parts: Parts) -> None:
@@ -80,13 +83,15 @@ def _check_networks(parts: Parts, controller: Controller | None) -> None:
         if isinstance(controller, GradientController):
             check_extent(parts.space, parts.data.shape, outputs, ops, parts.device)
             trained = controller.supernet_space(parts.space)
-            _require_outputs(parts, supernet(trained, parts.data.shape, outputs, ops=ops))
+            program = resolve(trained.program, None, outputs)  # its shapes alone: it is built when the search begins
+            shapes = infer_shapes(program, [parts.data.shape], "search", ops)
+            _require_outputs(parts, shapes[program.output], nn.ModuleList(different(program, shapes, "search", ops)))
             _check_weights_fit(parts, trained is parts.space)
         head = _auxiliary_node(parts)
         if not isinstance(controller, GradientController) or parts.final_space is not parts.space or head:
             one = parts.space.sample(np.random.default_rng(0))
             last = derived(parts.final_space, one, parts.data.shape, outputs, ops=ops)
-            _require_outputs(parts, last)
+            _require_outputs(parts, last.shapes[last.program.output], last)
             if head:
                 WithAuxiliary(last, head, outputs, seed=0)
 
@@ -145,10 +150,10 @@ def _auxiliary_node(parts: Parts) -> str | None:
     return parts.final_space.auxiliary if parts.recipe.evaluation.auxiliary else None
 
 
-def _require_outputs(parts: Parts, network: Network) -> None:
+def _require_outputs(parts: Parts, given: Shape, network: nn.Module) -> None:
     """Refuses a network whose output is not what the data need, or whose norms would see one row at a time."""
     _check_norms(parts, network)
-    given, needed = network.shapes[network.program.output], (parts.data.outputs,)
+    needed = (parts.data.outputs,)
     if given != needed:
         raise ShapeError(
             f"{parts.space.name} gives {given} for inputs {parts.data.shape}, the data need {needed}; take a space "

@@ -1,7 +1,8 @@
 """A search as studies of Optuna, in `study.journal` of its run folder, for the dashboards and tools that read those.
 
     study "search"        a trial for every evaluation, or for the architecture that each epoch derives; its value is
-                          what the search judges by, larger is better
+                          what the search judges by, larger is better; where trainings differ in length, the
+                          attribute "epochs" says how long each was: values of different lengths do not compare
     study "from scratch"  a trial for every network that was trained and tested; its value is the test score
 
 The parameters of a trial are the choices of its architecture: a label where one is taken, else one yes or no for each
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SEARCH, SCRATCH = "search", "from scratch"
 NUMBERS = {  # what is kept of an event beside its value
     "epoch": ("epoch", "inner_loss", "outer_loss", "entropy", "gap"),
-    "value": ("step", "best"),
+    "value": ("step", "best", "epochs"),
     "network": ("network", "test_loss", "parameters", "multiply_adds", "seconds"),
 }
 

@@ -179,11 +179,23 @@ class Session:
                 "guarded": self.guarded,
             }
 
-        self.recorder.say(f"refining {refinement.start}: {refinement.budget} short trainings of it and its neighbours")
+        self.recorder.say(
+            f"refining {refinement.start}: {refinement.budget} short trainings of it and its neighbours{self._begun()}"
+        )
         with threads(max(torch.get_num_threads() // refinement.workers, 1)), closing(refinement.steps()) as steps:
             for evaluation in steps:
                 self.recorder.value(evaluation)
                 self.recorder.pause_point(self.steps + evaluation.step, tree)
+
+    def _begun(self) -> str:
+        """Where a refinement's trainings begin, if those weights are of another epoch than the architecture."""
+        guard = self.guarded
+        if guard is None or guard["epoch"] == guard["back_to"] or self.parts.recipe.search.refine_from != "supernet":
+            return ""
+        return (
+            f"; they begin with the supernet's weights of epoch {guard['epoch']}, the architecture is that of epoch "
+            f"{guard['back_to']}"
+        )
 
     def _by_gradient(self, search: GradientSearch) -> None:
         for step in search.steps():

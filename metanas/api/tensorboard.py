@@ -51,7 +51,7 @@ STEPS = {  # by kind of event: the field, and what TensorBoard calls it
         "lr": "lr",
     },
     "validation": {"accuracy": "validation/accuracy", "interval": "validation/interval", "loss": "validation/loss"},
-    "value": {"value": "value/value", "best": "value/best"},
+    "value": {"value": "value/value", "best": "value/best", "epochs": "value/epochs"},
     "trial": {"value": "trial/value", "best": "trial/best"},
     "train": {"loss": "train/loss", "score": "train/score"},
     "network": {

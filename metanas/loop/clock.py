@@ -10,7 +10,7 @@ On the CPU the turns are times; on CUDA they are events in the device's queue, w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -21,14 +21,17 @@ PARTS = ("data", "inner", "outer", "other")
 class Clock:
     """Owns the turns since the last reading.
 
+    Args:
+        now: seconds, from any beginning; on CUDA the device's queue is asked.
+
     >>> clock = Clock(torch.device("cpu"))
     >>> clock.turn("data"); clock.turn("other"); clock.turn("data")
     >>> sorted(clock.read()), clock.read()
     (['data', 'inner', 'other', 'outer'], {'data': 0.0, 'inner': 0.0, 'outer': 0.0, 'other': 0.0})
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.on_device = device.type == "cuda"
+    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
+        self.on_device, self.now = device.type == "cuda", now
         self.turns: list[tuple[str, float | torch.cuda.Event]] = []
 
     def turn(self, part: str) -> None:
@@ -37,7 +40,7 @@ class Clock:
 
     def _now(self) -> float | torch.cuda.Event:
         if not self.on_device:
-            return time.perf_counter()
+            return self.now()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's own
         event.record()
         return event

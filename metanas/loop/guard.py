@@ -10,7 +10,9 @@
     Decided            the weights have no entropy left to lose      nothing more would happen
     EigenvalueGrowth   the minimum that omega is in gets sharper     back to before that (RobustDARTS)
 
-The supernet's weights stay as they are when omega goes back: what goes on from them (a refinement) has trained longer.
+The supernet's weights stay as they are when omega goes back: those of every epoch would be several supernets, in memory
+and in every checkpoint. What goes on from them, a refinement's short trainings, begins with weights that were trained
+beside the later omega; it judges by trainings, and can begin from scratch. Nothing else inherits them.
 
 A differentiable search may end in operations without parameters while its outer loss still falls. Zela et al.,
 Understanding and robustifying differentiable architecture search, ICLR 2020, arXiv:1909.09656, find that the derived

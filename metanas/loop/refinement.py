@@ -77,15 +77,15 @@ class Refinement:
             due = self.halving.due()
             measures = in_order(lambda row: measured(self.brief, *row), due, self.workers)
             with closing(measures):
-                for (architecture, _), (values, reason) in zip(due, measures, strict=True):
-                    yield self._told(architecture, values[0] if values else math.nan, reason)
+                for (architecture, epochs), (values, reason) in zip(due, measures, strict=True):
+                    yield self._told(architecture, epochs, values[0] if values else math.nan, reason)
 
-    def _told(self, architecture: Architecture, value: float, reason: str | None) -> Evaluation:
+    def _told(self, architecture: Architecture, epochs: int, value: float, reason: str | None) -> Evaluation:
         self.halving.add(value)
         self.step += 1
         best, height = self.halving.ranked()[0]
         found, best_value = (best, height) if math.isfinite(height) else (None, None)
-        return Evaluation(self.step, self.budget, architecture, value, found, best_value, reason)
+        return Evaluation(self.step, self.budget, architecture, value, found, best_value, reason, epochs=epochs)
 
     def derive(self) -> Architecture:
         """The best architecture so far: of the last round, once all is done."""

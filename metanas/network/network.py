@@ -264,6 +264,24 @@ def _make(
             yield step.out, Network(step.program, inputs, phase=phase, ops=ops, seed=seed + k)
 
 
+def different(
+    program: Program, shapes: Mapping[str, Shape], phase: Phase, ops: Mapping[str, Maker]
+) -> Iterator[nn.Module]:
+    """The module of each operation at each shape once, though cells repeat: enough to look at what a network holds.
+
+    Args:
+        shapes: of the program's values, as `infer_shapes` gives them.
+    """
+    seen = set()
+    for step in program.steps:
+        if isinstance(step, Loop):
+            inputs = [(step.width,), shapes[step.source][1:]]
+            yield from different(step.program, infer_shapes(step.program, inputs, phase, ops), phase, ops)
+        elif isinstance(step, Apply) and (which := (step.op, shapes[step.source])) not in seen:
+            seen.add(which)
+            yield make(*which, phase, ops)
+
+
 def make(op: Op, shape: Shape, phase: Phase, ops: Mapping[str, Maker]) -> nn.Module:
     """The module of one operation; an elastic one as wide as it may become."""
     if op.kind not in ops:

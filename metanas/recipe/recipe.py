@@ -53,7 +53,7 @@ class GuardRecipe(Section):
     `skip_share`: ends it when that share of the derived choices skips. `entropy`: when the weights' mean entropy is as
     low. `eigenvalue`: when the largest eigenvalue of the Hessian of the outer loss in omega grows by that factor, as a
     mean over `window` epochs against that `earlier` epochs before (RobustDARTS: 1.3); measured on `examples` of the
-    outer split. `roll_back`: omega goes back to before that.
+    outer split. `roll_back`: omega goes back to before that; the supernet's weights, where a refinement starts, do not.
     """
 
     skip_share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -120,7 +120,8 @@ class SearchRecipe(Section):
             operation and shape, and kept in the run.
         refine: rounds of a local search from the derived architecture, by short trainings on the inner split that are
             judged on the outer one (`loop.Refinement`); none by default.
-        refine_from: where those trainings start; without a supernet, always from scratch.
+        refine_from: where those trainings start; without a supernet, always from scratch. The supernet's weights are
+            those of its last epoch, also where a guard put omega back.
         refine_lr: learning rate at their start; None: `evaluation.lr`, half of it from the supernet's weights.
     """
 

@@ -28,7 +28,7 @@ from metanas.ui.follow import Follower
 from metanas.ui.state import UNDER_WAY, RunState, status_at
 from metanas.ui.text import inert
 from metanas.ui.tuning import OuterPoint, Tuning, chosen, doubts
-from metanas.ui.units import count, duration, loss, percent, score, size
+from metanas.ui.units import count, duration, lasting, loss, percent, score, size
 from metanas.ui.verdict import verdict
 
 PERIOD = 0.25  # seconds between two looks at the folder
@@ -152,8 +152,7 @@ def _value(event: Record, state: RunState) -> list[str]:
     far = f"{point.step}/{state.budget or '?'}"
     reason = string(event, "reason")
     found = f"value {loss(point.value)}" if reason is None else f"failed: {reason}"
-    epochs = whole(event, "epochs")
-    found += "" if epochs is None else f" after {epochs} epochs"
+    found += lasting(point.epochs)
     found += " as before" if event.get("repeated") is True else ""
     return [f"{far}  {found}  best {loss(point.best)}  {point.key or ''}".rstrip()]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metanas.ui.fields import Label
@@ -91,7 +92,9 @@ class Derivation:
 
 @dataclass(frozen=True)
 class ValuePoint:
-    """One architecture that was evaluated by a controller which needs only values; `values`: of several objectives."""
+    """One architecture that was evaluated by a controller which needs only values; `values`: of several objectives;
+    `epochs`: of its training, where some are longer than others.
+    """
 
     step: int
     value: float | None
@@ -99,6 +102,32 @@ class ValuePoint:
     key: str | None
     architecture: Mapping[str, Label]
     values: Mapping[str, float] = field(default_factory=dict)
+    epochs: int | None = None
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Larger is better: values of trainings of different length do not compare, and the longest say most."""
+        sound = self.value is not None and self.value == self.value
+        return sound, self.epochs or 0, self.value if sound and self.value is not None else -math.inf
+
+
+def by_length(points: Sequence[ValuePoint]) -> dict[str, tuple[float | None, ...]]:
+    """The values as series of one length, each with its name: where trainings are of different length, the longest ones
+    apart from the others.
+
+    >>> points = [ValuePoint(k, value, None, None, {}, epochs=k) for k, value in ((1, 0.5), (3, 0.25))]
+    >>> by_length(points), by_length(points[:1])
+    ({'shorter': (0.5, None), '3 epochs': (None, 0.25)}, {'value': (0.5,)})
+    """
+    lengths = sorted({point.epochs or 0 for point in points})
+    if len(lengths) < 2:
+        return {"value": tuple(point.value for point in points)}
+    longest = [(point.epochs or 0) == lengths[-1] for point in points]
+    parts = {"shorter": False, f"{lengths[-1]} epochs": True}
+    return {
+        name: tuple(point.value if long is part else None for point, long in zip(points, longest, strict=True))
+        for name, part in parts.items()
+    }
 
 
 @dataclass(frozen=True)

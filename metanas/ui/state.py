@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from metanas.ui.cells import cells_of
 from metanas.ui.few_shot import FewShot, few_shot_of, measured, outcome, rewound, validated
 from metanas.ui.fields import Label, Record, architecture, as_record, flattened, number, string, strings, weights, whole
-from metanas.ui.fronts import joined, objectives
+from metanas.ui.fronts import joined, objectives, stretched
 from metanas.ui.points import (
     Cell,
     Choice,
@@ -88,6 +88,7 @@ class RunState:
     values: tuple[ValuePoint, ...] = ()
     best: tuple[ValuePoint, ...] = ()
     front: tuple[ValuePoint, ...] = ()  # of several objectives
+    extent: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of each objective, over all evaluations
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
@@ -364,9 +365,10 @@ def _value(state: RunState, event: Record) -> RunState:
         string(event, "key"),
         architecture(event, "architecture"),
         objectives(event),
+        whole(event, "epochs"),
     )
-    others = [other for other in state.best if other.step < step and other.architecture != point.architecture]
-    ranked = sorted((*others, point), key=lambda other: _rank(other.value), reverse=True)
+    known = _once([other for other in state.best if other.step < step], point)
+    ranked = sorted(known, key=lambda other: other.rank, reverse=True)
     return replace(
         state,
         step=state.step if state.history else step,  # a refinement follows a search, whose steps are the run's
@@ -375,6 +377,7 @@ def _value(state: RunState, event: Record) -> RunState:
         values=(*kept[-RECENT + 1 :], point),
         best=tuple(ranked[:BEST]),
         front=joined(state.front, point),
+        extent=stretched(state.extent, point.values),
     )
 
 
@@ -426,8 +429,12 @@ READERS: Mapping[str, Callable[[RunState, Record], RunState]] = {
 }
 
 
-def _rank(value: float | None) -> float:
-    return value if value is not None and value == value else float("-inf")
+def _once(others: list[ValuePoint], point: ValuePoint) -> list[ValuePoint]:
+    """All of them, each architecture once: its longest training, of equally long ones the newest."""
+    same = [other for other in others if other.architecture == point.architecture]
+    if any(other.rank[:2] > point.rank[:2] for other in same):
+        return others
+    return [*(other for other in others if other not in same), point]
 
 
 def _start(record: Record) -> Record:

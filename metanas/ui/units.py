@@ -93,6 +93,15 @@ def score(value: float | None, metric: str) -> str:
     return percent(value) if metric == ACCURACY else loss(value)
 
 
+def lasting(epochs: int | None) -> str:
+    """How long what a value is from was trained; "" where all are trained alike.
+
+    >>> lasting(1), lasting(9), lasting(None)
+    (' after 1 epoch', ' after 9 epochs', '')
+    """
+    return "" if epochs is None else f" after {epochs} epoch{'s' * (epochs != 1)}"
+
+
 def loss(value: float | None) -> str:
     """A loss with four digits; what is not finite is said, not hidden.
 

@@ -47,15 +47,15 @@ def test_a_search_is_a_study_with_a_trial_for_each_epoch_and_one_for_each_traine
 def test_a_resumed_run_has_each_trial_once(tmp_path: Path) -> None:
     log = OptunaLog(tmp_path, CHOICES)
     events = [
-        {"kind": "value", "step": step, "value": step / 10, "architecture": {"op": "conv", "in": ["a", "c"]}}
-        for step in (1, 2)
+        {"kind": "value", "step": n, "value": n / 10, "epochs": 3, "architecture": {"op": "conv", "in": ["a", "c"]}}
+        for n in (1, 2)
     ]
     log.write(events[0])
     again = OptunaLog(tmp_path, CHOICES)
     for event in events:
         again.write(event)
     found = studies(tmp_path)["search"]
-    assert [trial.value for trial in found] == [0.1, 0.2]
+    assert [(trial.value, trial.user_attrs["epochs"]) for trial in found] == [(0.1, 3), (0.2, 3)]
     assert found[0].params == {"op": "conv", "in: a": "yes", "in: b": "no", "in: c": "yes"}
 
 

@@ -12,6 +12,7 @@ import metanas
 from metanas.api.recorder import Recorder
 from metanas.bilevel import FirstOrder
 from metanas.errors import InterruptedSearchError, RecipeError, SpaceError
+from metanas.loop import SkipShare, Verdict
 from metanas.space import NEEDED, Space, chain, one_of, op
 from metanas.ui import read
 
@@ -55,6 +56,23 @@ def test_it_goes_on_from_a_checkpoint_of_the_training(
     again = metanas.load_run("cut").resume(data=images)
     assert again.architecture == whole.architecture and again.test_score == whole.test_score
     assert result_of(again)["guard"] == result_of(whole)["guard"]
+
+
+@pytest.mark.parametrize("source", ["supernet", "scratch"])
+def test_a_refinement_after_a_guard_says_of_which_epoch_its_weights_are(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Omega goes back, the supernet's weights do not."""
+    monkeypatch.setattr(SkipShare, "__call__", lambda self, past: Verdict(1, "so") if past[-1].epoch == 2 else None)
+    settings = {"search.epochs": 3, "search.warmup": 0, "search.guard.skip_share": 0.5, "search.refine_from": source}
+    result = quick(
+        run="first", controller="darts", settings=settings | {"search.refine": [{"candidates": 2, "epochs": 1}]}
+    )
+    assert (result_of(result)["guard"]["epoch"], result_of(result)["guard"]["back_to"]) == (2, 1)
+    events = metanas.load_run("first").events()
+    (said,) = [e["message"] for e in events if e["kind"] == "log" and e["message"].startswith("refining")]
+    begun = "; they begin with the supernet's weights of epoch 2, the architecture is that of epoch 1"
+    assert said.endswith(begun if source == "supernet" else "short trainings of it and its neighbours")
 
 
 def test_a_supernet_of_partial_channels_hands_on_no_weights(quick: Quick, images: Any, runs: Path) -> None:

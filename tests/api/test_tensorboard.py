@@ -145,11 +145,11 @@ def test_evaluations_and_derived_architectures(tmp_path: Path) -> None:
         {"kind": "epoch", "epoch": n, "step": 10 * n, "entropy": 0.5, "architecture": architecture, "key": None}
         for n, architecture in enumerate(taken, start=1)
     ]
-    values = [{"kind": "value", "step": n, "value": n / 4, "best": 0.5, "key": "|conv|"} for n in (1, 2)]
+    values = [{"kind": "value", "step": n, "value": n / 4, "best": 0.5, "key": "|conv|", "epochs": 3} for n in (1, 2)]
     folder = written(tmp_path / "tb", BEGUN, *events, *values)
     assert texts(folder, "derived") == [(10, "    op  conv"), (30, "    op  pool\n    in  ['a', 'b']")]
     assert scalars(folder / "evaluations") == {
-        "value/value": [(1, 0.25), (2, 0.5)], "value/best": [(1, 0.5), (2, 0.5)]
+        "value/value": [(1, 0.25), (2, 0.5)], "value/best": [(1, 0.5), (2, 0.5)], "value/epochs": [(1, 3), (2, 3)]
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from metanas.data import Crop, Data, Flip, load_data
+from metanas.data import Crop, Data, Flip, load_data, read
 from metanas.errors import DataError, MissingDependencyError
 
 NAMES = ("cat", "dog", "emu", "fox")
@@ -68,7 +68,16 @@ def test_digits_have_the_fingerprint_of_this_version(digits):
     assert digits.fingerprint == "f6f9063a826eda99e03bbd406b9c0ca1e5523cfb39956d6b0ba802cfdc5f5156"
 
 
+def test_digits_are_those_of_scikit_learn_with_and_without_loading_it(monkeypatch):
+    images, labels = read._pixels_and_labels()
+    monkeypatch.setattr(read, "find_spec", lambda name: None)  # as where its file has another place
+    theirs = read._pixels_and_labels()
+    assert np.array_equal(images, theirs[0]) and np.array_equal(labels, theirs[1])
+    assert (images.dtype, labels.dtype) == (theirs[0].dtype, theirs[1].dtype)
+
+
 def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scikit-learn>=1.5,<2"$'):
         load_data("digits")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,42 +12,83 @@ from metanas.controllers import Darts
 from metanas.loop.clock import PARTS, Clock
 
 
-def test_turns_add_up() -> None:
-    clock = Clock(torch.device("cpu"))
-    begun = time.perf_counter()
-    for part in ("data", "inner", "outer", "inner", "other"):
+class Time:
+    """Passes only where it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def slowed(self, work: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        """The same work, which takes so long."""
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            self.seconds += seconds
+            return work(*args, **kwargs)
+
+        return slow
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def test_turns_add_up(time: Time) -> None:
+    clock = Clock(torch.device("cpu"), time)
+    for part, seconds in (("data", 1), ("inner", 20), ("outer", 300), ("inner", 20), ("other", 4000)):
         clock.turn(part)
-        time.sleep(0.01 if part == "inner" else 0.002)
+        time.seconds += seconds
     clock.turn("data")
-    spent, whole = clock.read(), time.perf_counter() - begun
-    assert tuple(spent) == PARTS and 0.02 <= spent["inner"] < whole and sum(spent.values()) <= whole
-    assert all(spent[part] >= 0.002 for part in PARTS if part != "data") and spent["data"] >= 0.002
+    spent = clock.read()
+    assert tuple(spent) == PARTS and spent == {"data": 1, "inner": 40, "outer": 300, "other": 4000}
     assert clock.read() == dict.fromkeys(PARTS, 0.0)
-    time.sleep(0.005)
+    time.seconds += 5
     clock.turn("other")
-    assert clock.read()["data"] >= 0.005  # what began before a reading goes on after it
+    assert clock.read()["data"] == 5  # what began before a reading goes on after it
+
+
+def test_a_clock_of_ones_own_needs_no_time_of_ones_own() -> None:
+    clock = Clock(torch.device("cpu"))
+    for _ in range(2):
+        clock.turn("inner")
+    assert 0 <= clock.read()["inner"] < 60
+
+
+@pytest.fixture
+def timed(tiny: Any, time: Time, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A search in which a batch takes 1 second, a step of the weights 10 and a hypergradient 100."""
+
+    def make(**settings: Any) -> Any:
+        search = tiny.search(**settings)
+        search.clock = Clock(torch.device("cpu"), time)
+        search._own = time.slowed(search._own, 0.5)  # of each split
+        search.estimate = time.slowed(search.estimate, 100)
+        advance = type(search.advance)
+        monkeypatch.setattr(advance, "__call__", time.slowed(advance.__call__, 10))
+        return search
+
+    return make
 
 
 @pytest.mark.parametrize("order", ["advance", "outer"])
-def test_a_search_has_all_parts(tiny: Any, order: str) -> None:
-    search = tiny.search(controller=Darts(), order=order)
-    begun = time.perf_counter()
+def test_a_search_has_all_parts(timed: Any, time: Time, order: str) -> None:
+    search = timed(controller=Darts(), order=order)
     for step in search.steps():
         if step.report is not None:
             break
-        time.sleep(0.003)
-    spent, whole = search.clock.read(), time.perf_counter() - begun
-    assert all(spent[part] > 0 for part in PARTS) and sum(spent.values()) <= whole
-    assert spent["other"] >= 0.003 * (search.per_epoch - 1)
-    assert sum(spent.values()) > 0.8 * whole
+        time.seconds += 1000  # whoever looks at the steps
+    n = search.per_epoch
+    assert search.clock.read() == {"data": n, "inner": 10 * n, "outer": 100 * n, "other": 1000 * (n - 1)}
 
 
-def test_a_warm_up_has_no_outer_step_to_speak_of(tiny: Any) -> None:
-    search = tiny.search(warmup=3)
+def test_a_warm_up_has_no_outer_step(timed: Any) -> None:
+    search = timed(warmup=3)
     for _ in search.steps():
         pass
-    spent = search.clock.read()
-    assert spent["inner"] > 10 * spent["outer"]
+    assert search.clock.read() == {"data": search.total, "inner": 10 * search.total, "outer": 0, "other": 0}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -113,6 +113,15 @@ def test_a_verdict_ends_the_search_with_omega_as_it_was(tiny):
     assert search.derive() == search.controller.preview(search.space, omegas[1])
 
 
+def test_the_weights_of_the_supernet_stay_those_of_the_last_epoch(tiny):
+    search, free = tiny.search(epochs=6, warmup=1, guards=(Ends(at=4, to=2),)), tiny.search(epochs=6, warmup=1)
+    run(search)
+    for step in free.steps():
+        if step.step == search.step:
+            break
+    assert all(torch.equal(search.theta[name], x) for name, x in free.theta.items())
+
+
 def test_a_warm_up_says_nothing_about_omega(tiny):
     search = tiny.search(epochs=3, warmup=2, guards=(Ends(at=1, to=1),))
     reports, _ = run(search)

@@ -43,6 +43,7 @@ def test_the_start_and_all_its_neighbours_compete_and_longer_trainings_decide(sp
     assert len(second) == 4 and {"conv|avg_pool|skip", "conv|skip|avg_pool"} <= set(second)
     assert str(search.derive()) in ("conv|conv|skip", "conv|skip|conv")
     assert [r.step for r in rows] == list(range(1, 15)) and rows[-1].budget == 14
+    assert [r.epochs for r in rows] == [1] * 10 + [2] * 4
 
 
 def test_a_value_that_is_not_finite_is_never_the_best(space):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
+import pytest
+
+from metanas.controllers.front import hypervolume as exact
 from metanas.ui import panels
-from metanas.ui.fronts import beats, joined, objectives
+from metanas.ui.fronts import beats, hypervolume, joined, objectives
 from metanas.ui.paper import Paper
 from metanas.ui.points import ValuePoint
 from metanas.ui.state import RunState, fold
@@ -55,7 +59,7 @@ def test_what_is_no_number_is_on_no_front() -> None:
 
 def test_the_panel() -> None:
     shown = panels.pareto(
-        state(told(1, 0.9, 300, key="abc"), told(2, 0.8, 200), told(3, 0.7, 250)), Paper(width=60, height=12)
+        state(told(1, 0.9, 300, key="abc"), told(2, 0.8, 200), told(3, 0.7, 250)), Paper(width=60, height=13)
     )
     assert (
         "\n" + "\n".join(line.plain.rstrip() for line in shown) + "\n"
@@ -71,6 +75,7 @@ def test_the_panel() -> None:
        200 parameters                        300
 a ● step 1            90.0%       300  abc
 b ● step 2            80.0%       200
+hypervolume 0.5000 of what was evaluated
 """
     )
 
@@ -82,7 +87,28 @@ def test_three_objectives_are_listed_and_two_are_drawn() -> None:
     ]
     lines = [line.plain for line in panels.pareto(state(*events), Paper(width=80, ascii_only=True))]
     assert "score against loss, parameters" in lines[0] and "3 of 3 on the front" in lines[0]
-    assert lines[-3].split() == ["a", "*", "step", "3", "80.0%", "0.4286", "30"]
+    assert lines[-4].split() == ["a", "*", "step", "3", "80.0%", "0.4286", "30"]
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_the_hypervolume_is_that_of_the_controllers_in_the_box_of_the_run(objectives: int) -> None:
+    rng = np.random.default_rng(objectives)
+    names = ("score", "-size", "-time")[:objectives]
+    rows = rng.integers(0, 9, size=(30, objectives)) * 10.0
+    values = [dict(zip(names, map(float, row), strict=True)) for row in rows]
+    found = state(*({**told(k, 0, 0), "values": row} for k, row in enumerate(values)))
+    signs = np.array([1.0, -1.0, -1.0])[:objectives]
+    least, most = (rows * signs).min(0), (rows * signs).max(0)
+    expected = exact((rows * signs - least) / (most - least), (0.0,) * objectives)
+    assert hypervolume(found.front, found.extent) == pytest.approx(expected, abs=1e-12) and 0.3 < expected <= 1
+
+
+def test_no_hypervolume_without_a_box_or_with_too_many_sides() -> None:
+    assert hypervolume((), {"s": (0.0, 1.0)}) is None
+    many = state(*({**told(k, 0, 0), "values": {f"x{n}": float(k) for n in range(4)}} for k in (1, 2)))
+    assert hypervolume(many.front, many.extent) is None
+    wide = state(*({**told(k, 0, 0), "values": {"x": x}} for k, x in enumerate((-1.7e308, 1.7e308))))
+    assert hypervolume(wide.front, wide.extent) is None, "a range that no number holds"
 
 
 def test_hostile_names_are_inert() -> None:

@@ -127,6 +127,30 @@ def test_the_mean_of_the_random_ones_stands_where_it_belongs() -> None:
     assert "mean of 1 random" in panels.leaderboard(lowest, Paper(width=60))[-1].plain
 
 
+def test_values_are_ranked_by_the_length_of_their_training_and_both_are_shown() -> None:
+    halved = [("cccc", 0.9, 1), ("ssss", 0.8, 1), ("ssss", 0.5, 9), ("nnnn", 0.4, 9)]
+    values = [
+        {**epoch(1, labels), "kind": "value", "step": step, "value": value, "epochs": epochs, "best": 0.5}
+        for step, (labels, value, epochs) in enumerate(halved, 1)
+    ]
+    rows = text(panels.leaderboard(folded(values), Paper(width=60))).splitlines()[2:]
+    assert [row.split()[:6] for row in rows] == [
+        ["rank", "test", "value", "epochs", "seen", "network"],
+        ["1", "-", "0.5000", "9", "step", "3"],
+        ["2", "-", "0.4000", "9", "step", "4"],
+        ["3", "-", "0.9000", "1", "step", "1"],
+    ]
+    tested = text(panels.leaderboard(folded([*values, network("derived", 0.7)]), Paper(width=70))).splitlines()[3]
+    assert tested.split()[:7] == ["1", "70.0%★", "0.9000", "1", "step", "1", "derived"]
+    assert "value 0.5000 after 9 epochs" in panels.structure(folded(values), Paper(width=70))[0].plain
+    listed = panels.networks(folded(values), Paper(width=70))
+    assert [line.plain[:28].split()[1:5] for line in listed[1:3]] == [
+        [v, "after", "9", "epochs"] for v in ("0.5000", "0.4000")
+    ]
+    assert "shorter" in text(panels.curves(folded(values), Paper(width=60)))
+    assert "shorter" not in text(panels.curves(folded(values[:2]), Paper(width=60)))
+
+
 def test_the_front() -> None:
     def net(share: float, parameters: float) -> Trained:
         return Trained("", None, {}, share, None, parameters, None)

@@ -59,7 +59,16 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
     events = [
         {"kind": "begin", "resumed": True},
         {"kind": "value", "step": 3, "budget": 30, "value": 0.5, "best": 0.75, "key": "|a~0|"},
-        {"kind": "value", "step": 4, "budget": 30, "value": None, "value_is": "nan", "best": 0.75, "key": None},
+        {
+            "kind": "value",
+            "step": 4,
+            "budget": 30,
+            "value": None,
+            "value_is": "nan",
+            "best": 0.75,
+            "key": None,
+            "epochs": 1,
+        },
         {"kind": "value", "step": 5, "budget": 30, "value": 0.5, "best": 0.75, "key": "|a~0|", "repeated": True},
         {"kind": "log", "level": "error", "message": "disk\x1b[31m full\u202e"},
         {"kind": "end", "status": "failed", "elapsed": 61.0, "message": "No space left on device"},
@@ -68,7 +77,7 @@ def test_a_run_of_values_and_an_end_with_a_reason() -> None:
     assert told(events, (None, None)) == [
         "first: resumed ? on ? with ?",
         "3/30  value 0.5000  best 0.7500  |a~0|",
-        "4/30  value nan  best 0.7500",
+        "4/30  value nan after 1 epoch  best 0.7500",
         "5/30  value 0.5000 as before  best 0.7500  |a~0|",
         "error: disk^[[31m full\\u202e",
         "first: failed after 1m 01s: No space left on device",

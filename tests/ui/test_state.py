@@ -130,6 +130,20 @@ def test_value_only_controllers_keep_their_best() -> None:
     assert (phase(state).name, phase(state).done, phase(state).total) == ("search", 24, 30)
 
 
+def evaluated(step: int, value: float, epochs: int | None, name: str) -> dict[str, Any]:
+    return {"kind": "value", "step": step, "budget": 9, "value": value, "epochs": epochs, "architecture": {"a": name}}
+
+
+def test_the_best_are_the_best_of_those_that_were_trained_longest() -> None:
+    """A value after one epoch says nothing against one after nine, however high it is; nor does a failure."""
+    first = [evaluated(1, 9.0, 1, "p"), evaluated(2, 8.0, 1, "q"), evaluated(3, 2.0, 3, "p"), evaluated(4, 1.0, 9, "p")]
+    later = [evaluated(5, 7.0, 1, "p"), evaluated(6, math.nan, 9, "q"), evaluated(7, 3.0, 3, "r")]
+    found = [(p.architecture["a"], p.epochs, p.value) for p in folded(first + later).best]
+    assert found == [("p", 9, 1.0), ("r", 3, 3.0), ("q", 1, 8.0)]
+    again = folded([evaluated(1, 5.0, 2, "p"), evaluated(2, 4.0, 2, "p")]).best
+    assert [(p.step, p.value) for p in again] == [(2, 4.0)], "of equally long ones the newest"
+
+
 def test_a_refinement_has_its_own_progress_and_leaves_the_searchs_steps_alone() -> None:
     search = [{"kind": "epoch", "epoch": n, "epochs": 2, "step": 20 * n, "elapsed": 50.0 * n} for n in (1, 2)]
     values = [

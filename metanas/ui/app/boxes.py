@@ -13,13 +13,15 @@ from metanas.ui.app.keys import CONFIRM, HELP, MOVING, bindings, help_rows
 from metanas.ui.app.page import Moves, Page
 from metanas.ui.paper import ACCENT, DIM
 
+BOX = 76  # cells of a box, where the screen is as wide
+
 
 class Box(ModalScreen[bool], inherit_bindings=False):
     """A box on top of a screen."""
 
-    DEFAULT_CSS = """
-    Box { align: center middle; background: $background 60%; }
-    Box Page { width: 76; max-width: 100%; max-height: 100%; background: $surface; padding: 0 1; }
+    DEFAULT_CSS = f"""
+    Box {{ align: center middle; background: $background 60%; }}
+    Box Page {{ width: {BOX}; max-width: 100%; max-height: 100%; background: $surface; padding: 0 1; }}
     """
 
     def __init__(self, lines: list[Text]) -> None:

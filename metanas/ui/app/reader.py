@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar, final
 
 from metanas.errors import RunError
-from metanas.run import EventTail, RunSummary, list_runs, pending, read_json
+from metanas.run import EventTail, RunFolder, RunSummary, list_runs, pending, read_json
 from metanas.run.events import Event
 from metanas.ui.app.replay import Replay
 from metanas.ui.fields import Record
@@ -40,7 +40,7 @@ class RunTold:
     """What a look at a run told.
 
     `fresh` says whether anything is new; `loaded` is the share of the log that can be replayed; `held` is how long a
-    pending pause has seen no event (None: no pause is pending).
+    pending pause has seen no event (None: no pause is pending); `resumed_by` is what would go on with the run.
     """
 
     state: RunState
@@ -50,6 +50,7 @@ class RunTold:
     fresh: bool = True
     loaded: float = 1.0
     held: float | None = None
+    resumed_by: str = ""
 
 
 @final
@@ -121,6 +122,7 @@ class RunLook:
         self._tail = EventTail(folder / "events.jsonl")
         self._replay = Replay(RunState(folder.absolute().name))
         self._described = False
+        self._resumed_by = ""
         self._waiting: list[Event] = []  # read, and not yet in the replay
         self._looks = 0
         self._before: tuple[object, ...] = ()
@@ -129,6 +131,8 @@ class RunLook:
     def __call__(self) -> RunTold:
         """What the folder tells now; never raises."""
         news = self._follower.advance()
+        if not self._described:  # its recipe says whether a module has to be handed over again
+            self._resumed_by = RunFolder(self._folder).resumed_by
         if self._looks:  # the first look shows the run as soon as can be
             self._load()
         self._looks += 1
@@ -138,7 +142,7 @@ class RunLook:
         fresh, self._before = news or now != self._before, now
         events = len(self._replay) + len(self._waiting)
         loaded = len(self._replay) / events if events else float(self._looks > 1)
-        return RunTold(state, self._replay, requests, gone, fresh, loaded, held)
+        return RunTold(state, self._replay, requests, gone, fresh, loaded, held, self._resumed_by)
 
     def _load(self) -> None:
         restarts = self._tail.restarts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,7 +15,7 @@ from textual.widget import Widget
 
 from metanas.errors import RunError
 from metanas.run import ask, withdraw
-from metanas.ui.app.boxes import Confirm
+from metanas.ui.app.boxes import BOX, Confirm
 from metanas.ui.app.keys import RUN, bindings
 from metanas.ui.app.page import Bar, Pressed
 from metanas.ui.app.reader import HOLDING, Reader, RunLook, RunTold, aside, busy
@@ -165,9 +166,10 @@ class RunView(View, inherit_bindings=True):
             self._request(lambda: ask(self.folder, "pause"), f"asked {self.live.name} to pause; P lets it go on")
 
     def action_stop(self) -> None:
-        if self._runs("stop"):
-            name = self.paper(self.page).safe(self.live.name)
-            question = [f"Stop {name}?", "", "It writes a checkpoint first, and goes on with", f"metanas resume {name}"]
+        if self._runs("stop") and self.told is not None:
+            safe = self.paper(self.page).safe
+            way = wrap(safe(self.told.resumed_by), min(self.size.width, BOX) - 2, break_on_hyphens=False)
+            question = [f"Stop {safe(self.live.name)}?", "", "It writes a checkpoint first, and goes on with", *way]
             self.app.push_screen(Confirm(question), self._stop)
 
     def _stop(self, sure: bool | None) -> None:

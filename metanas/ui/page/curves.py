@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from metanas.ui.page.chart import Chart, Curve, figures
 from metanas.ui.page.markup import section
 from metanas.ui.panels.health import skip_share
+from metanas.ui.points import by_length
 from metanas.ui.state import RunState
 from metanas.ui.tuning import Tuning
 from metanas.ui.units import percent, score
@@ -49,7 +50,12 @@ def _one(name: str, points: Sequence[object], over: Sequence[float], field: str,
 
 def _of_values(state: RunState) -> Iterable[Chart]:
     if state.values:
-        yield _with_best("value of the evaluated", [(p.step, p.value, p.best) for p in state.values], "evaluation")
+        over = [float(point.step) for point in state.values]
+        values = {name: tuple(zip(over, series, strict=True)) for name, series in by_length(state.values).items()}
+        best = Curve("best", tuple(zip(over, (point.best for point in state.values), strict=True)), "second")
+        looks = ("fourth", "first")[-len(values) :]
+        dots = (Curve(name, values[name], look, joined=False) for name, look in zip(values, looks, strict=True))
+        yield Chart("value of the evaluated", (*dots, best), "evaluation")
 
 
 def _of_steps(tuning: Tuning) -> Iterable[Chart]:
@@ -58,17 +64,6 @@ def _of_steps(tuning: Tuning) -> Iterable[Chart]:
     yield Chart("loss", _pair(trace, over, "inner_loss", "outer_loss"), "outer step")
     if tuning.recent:
         rows = sorted((trial.trial, trial.value, trial.best) for trial in tuning.recent)
-        yield _with_best("outer loss of the trials", rows, "trial")
-
-
-Row = tuple[int, float | None, float | None]
-
-
-def _with_best(
-    title: str, rows: Iterable[Row], across: str, show: Callable[[float | None], str] | None = None
-) -> Chart:
-    """Each value as a dot, the best so far as a line."""
-    listed = list(rows)
-    values = Curve("value", tuple((float(n), value) for n, value, _ in listed), "first", joined=False)
-    best = Curve("best", tuple((float(n), best) for n, _, best in listed), "second")
-    return Chart(title, (values, best), across) if show is None else Chart(title, (values, best), across, show)
+        values = Curve("value", tuple((float(n), value) for n, value, _ in rows), joined=False)
+        best = Curve("best", tuple((float(n), best) for n, _, best in rows), "second")
+        yield Chart("outer loss of the trials", (values, best), "trial")

@@ -32,11 +32,18 @@ def networks(state: RunState) -> str:
 def evaluated(state: RunState) -> str:
     """The best architectures of a controller that needs only values, or of a refinement."""
     rows = [
-        (safe(rank), safe(loss(point.value)), safe(point.step), tag("code", safe(_architecture(point))))
-        for rank, point in enumerate(state.best, start=1)
+        (safe(rank), safe(loss(p.value)), safe("-" if p.epochs is None else p.epochs), safe(p.step), _code(p))
+        for rank, p in enumerate(state.best, start=1)
     ]
+    heads = ("", "value", "epochs", "at", "architecture")
+    told = [0, 1, *([2] if any(point.epochs is not None for point in state.best) else []), 3, 4]
+    shown = table([heads[k] for k in told], [[row[k] for k in told] for row in rows], range(len(told) - 1))
     note = f"{state.values[-1].step} evaluated" if state.values else ""
-    return section("best evaluated", table(("", "value", "at", "architecture"), rows, (0, 1, 2)), note=note)
+    return section("best evaluated", shown, note=note)
+
+
+def _code(net: Trained | ValuePoint) -> str:
+    return tag("code", safe(_architecture(net)))
 
 
 def _plots(state: RunState) -> str:
@@ -95,7 +102,7 @@ def _result(net: Trained, state: RunState) -> tuple[str, ...]:
         safe(_size(net.parameters)),
         safe(_size(net.multiply_adds)),
         safe(duration(net.seconds)),
-        tag("code", safe(_architecture(net))),
+        _code(net),
     )
 
 

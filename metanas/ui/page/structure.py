@@ -18,7 +18,7 @@ from metanas.ui.panels.timeline import label_text
 from metanas.ui.points import Choice, EpochPoint
 from metanas.ui.state import RunState
 from metanas.ui.text import inert
-from metanas.ui.units import loss
+from metanas.ui.units import lasting, loss
 
 LEVELS = 10  # shades of cividis
 WIDEST = 12  # candidates that a table has columns for
@@ -212,7 +212,13 @@ def _evaluated(state: RunState) -> str:
     best = state.best[0] if state.best else None
     found = best.architecture if best else first.architecture if first else state.carried
     key = best.key if best else first.key if first else None
-    note = f"value {loss(best.value)}" if best else "as trained" if state.searches else "as carried over"
+    note = (
+        f"value {loss(best.value)}{lasting(best.epochs)}"
+        if best
+        else "as trained"
+        if state.searches
+        else "as carried over"
+    )
     rows = [[tag("b", safe(name)), safe(label_text(label))] for name, label in found.items()]
     foot = tag("p", tag("code", safe(key)), cls="key") if key and rows else ""
     return section("structure", table(("choice", "taken"), rows[:ROWS]), foot, note=note)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from metanas.ui.fields import Record
 from metanas.ui.page.closing import asked, log
 from metanas.ui.page.curves import curves
+from metanas.ui.page.front import front
 from metanas.ui.page.learning import episodes, hypergradient, learned, trials
 from metanas.ui.page.markup import safe, tag
 from metanas.ui.page.networks import evaluated, networks
@@ -24,7 +25,7 @@ from metanas.ui.state import RunState
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 Part = Callable[[RunState], str]
-SEARCH: tuple[Part, ...] = (curves, structure, timeline, networks, evaluated, hypergradient, log)
+SEARCH: tuple[Part, ...] = (curves, structure, timeline, networks, front, evaluated, hypergradient, log)
 TUNING: tuple[Part, ...] = (curves, learned, hypergradient, trials, networks, log)
 FEW_SHOT: tuple[Part, ...] = (episodes, curves, learned, hypergradient, trials, networks, log)
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from metanas.ui.paper import DIM, INNER, OUTER, Paper
 from metanas.ui.plot import Series, Values, finite, plot, sparkline
+from metanas.ui.points import by_length
 from metanas.ui.state import RunState
 from metanas.ui.tuning import Tuning
 from metanas.ui.units import loss, score
@@ -60,10 +61,10 @@ def _charts(state: RunState) -> list[Chart]:
     if state.tuning:
         return _steps(state.tuning) if state.tuning.trace else _trials(state.tuning)
     if state.values and not state.history:
-        values = tuple(point.value for point in state.values)
-        best = tuple(point.best for point in state.values)
-        shown = (Series("value", values, INNER, ".", joined=False), Series("best", best, OUTER, "o"))
-        return [("value", loss, shown)]
+        best = Series("best", tuple(point.best for point in state.values), OUTER, "o")
+        looks = ((DIM, ","), (INNER, ".")) if len(values := by_length(state.values)) > 1 else ((INNER, "."),)
+        shown = (Series(name, values[name], *look, joined=False) for name, look in zip(values, looks, strict=True))
+        return [("value", loss, (*shown, best))]
     points: Sequence[object] = state.history if len(state.history) > 1 else state.steps
     ahead = [None] * max((state.epochs or 0) - len(state.history), 0) if points is state.history else []
 

@@ -9,13 +9,15 @@
 A transfer without a search has one line, and in place of the mean the same network from scratch. Of a controller that
 mixes, the column in the middle is the score of a derived architecture with the weights of the
 supernet, which says less than a training from scratch; of one that needs only values, it is what is maximised. What was
-tested comes first.
+tested comes first. Where some were trained longer than others (Hyperband, a refinement), a column says for how many
+epochs, and the longest trained come first: values of trainings of different length do not compare.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rich.text import Text
@@ -28,7 +30,7 @@ from metanas.ui.units import loss, score
 from metanas.ui.verdict import called, rivals
 
 RANDOM = "random "  # what the names of the networks of the baseline begin with
-SCORE, SEEN, NAME = 8, 10, 10  # cells of a column
+SCORE, EPOCHS, SEEN, NAME = 8, 6, 10, 10  # cells of a column
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Entry:
     seen: str = "-"
     network: str | None = None
     test: float | None = None
+    epochs: int | None = None  # of the training that the value is from, where some are longer than others
 
 
 def leaderboard(state: RunState, paper: Paper) -> list[Text]:
@@ -62,7 +65,8 @@ def leaderboard(state: RunState, paper: Paper) -> list[Text]:
     entries = ranked(state)
     if not entries:
         return []
-    lines = [paper.rule("leaderboard", _note(state)), _head(state)]
+    lengths = any(entry.epochs is not None for entry in entries)
+    lines = [paper.rule("leaderboard", _note(state)), _head(state, lengths)]
     rival, words = _rival(state)
     tests = [entry.test for entry in entries if entry.test is not None and entry.test == entry.test]
     best = max(tests if state.searches or rival is None else [*tests, rival], default=None)
@@ -71,7 +75,7 @@ def leaderboard(state: RunState, paper: Paper) -> list[Text]:
         if not marked and rival is not None and (entry.test is None or not entry.test >= rival):
             lines.append(_mark(rival, words, state, paper))
             marked = True
-        lines.append(_line(rank, entry, best, state, paper))
+        lines.append(_line(rank, entry, best, lengths, state, paper))
     if not marked and rival is not None:
         lines.append(_mark(rival, words, state, paper))
     return paper.rows(lines)
@@ -88,7 +92,7 @@ def ranked(state: RunState) -> list[Entry]:
         at = _place(entry.architecture)
         trained = found.get(at)
         if trained:
-            found[at] = Entry(trained.architecture, trained.key, entry.value, entry.seen, trained.network, trained.test)
+            found[at] = replace(trained, value=entry.value, seen=entry.seen, epochs=entry.epochs)
         elif at:
             found[at] = entry
     return sorted(found.values(), key=_order)[:BEST]
@@ -109,7 +113,7 @@ def _seen(state: RunState) -> list[Entry]:
     if not state.searches and state.carried:
         return [Entry(state.carried, None, network=state.planned[0])]
     if state.best:
-        return [Entry(point.architecture, point.key, point.value, f"step {point.step}") for point in state.best]
+        return [Entry(p.architecture, p.key, p.value, f"step {p.step}", epochs=p.epochs) for p in state.best]
     found: dict[tuple[tuple[str, Label], ...], Entry] = {}
     for point in state.history:
         at = _place(point.architecture)
@@ -128,8 +132,9 @@ def _place(architecture: Mapping[str, Label]) -> tuple[tuple[str, Label], ...]:
     return tuple(sorted(architecture.items(), key=lambda pair: pair[0]))
 
 
-def _order(entry: Entry) -> tuple[bool, float, float]:
-    return entry.test is None, -_rank(entry.test), -_rank(entry.value)
+def _order(entry: Entry) -> tuple[bool, float, bool, int, float]:
+    value = _rank(entry.value)
+    return entry.test is None, -_rank(entry.test), value == -math.inf, -(entry.epochs or 0), -value
 
 
 def _rank(value: float | None) -> float:
@@ -142,9 +147,10 @@ def _note(state: RunState) -> str:
     return f"{state.values[-1].step} evaluated" if state.values else f"{_derived_count(state)} derived"
 
 
-def _head(state: RunState) -> Text:
+def _head(state: RunState, lengths: bool) -> Text:
     column = "value" if _shown(state) is loss else "supernet"
-    search = f"{column:>{SCORE}}  {'seen':<{SEEN}}  " if state.searches else ""
+    after = f"{'epochs':>{EPOCHS}}  " if lengths else ""
+    search = f"{column:>{SCORE}}  {after}{'seen':<{SEEN}}  " if state.searches else ""
     return Text(f"rank  {'test':>{SCORE}}  {search}{'network':<{NAME}}  architecture", style=DIM)
 
 
@@ -153,12 +159,13 @@ def _shown(state: RunState) -> Callable[[float | None], str]:
     return partial(score, metric=state.metric) if state.history and not state.values else loss
 
 
-def _line(rank: int, entry: Entry, best: float | None, state: RunState, paper: Paper) -> Text:
+def _line(rank: int, entry: Entry, best: float | None, lengths: bool, state: RunState, paper: Paper) -> Text:
     won = best is not None and entry.test == best
     test = score(entry.test, state.metric) + (paper.glyph("★", "*") if won else " ")
     line = Text(f"{rank:>4}  ", style=DIM).append(f"{test:>{SCORE + 1}} ", style=f"not dim {GOOD if won else ''}")
     if state.searches:
-        line.append(f"{_shown(state)(entry.value):>{SCORE}}  {entry.seen:<{SEEN}}  ", style="not dim")
+        after = f"{'-' if entry.epochs is None else entry.epochs:>{EPOCHS}}  " if lengths else ""
+        line.append(f"{_shown(state)(entry.value):>{SCORE}}  {after}{entry.seen:<{SEEN}}  ", style="not dim")
     line.append(f"{paper.cell(entry.network or '-', NAME)}  ", style="not dim bold" if entry.network else "not dim")
     told = entry.key or ", ".join(f"{name}: {label_text(label)}" for name, label in entry.architecture.items())
     return line.append(paper.safe(told), style=DIM)

@@ -13,7 +13,7 @@ from metanas.ui.panels.timeline import label_text
 from metanas.ui.paper import DIM, GOOD, Paper
 from metanas.ui.points import Trained, Training, ValuePoint
 from metanas.ui.state import RunState
-from metanas.ui.units import count, duration, loss, score
+from metanas.ui.units import count, duration, lasting, loss, score
 from metanas.ui.verdict import verdict
 
 HEAD = ("test loss", "parameters", "multiply-adds")
@@ -81,7 +81,8 @@ def _evaluated(state: RunState, paper: Paper) -> list[Text]:
         return []
     lines = [paper.rule("best evaluated", f"{state.values[-1].step} evaluated")]
     for rank, point in enumerate(state.best, start=1):
-        line = Text(f"{rank:>3}  ", style=DIM).append(f"{loss(point.value):>8}  ", style="not dim bold")
+        line = Text(f"{rank:>3}  ", style=DIM).append(f"{loss(point.value):>8}", style="not dim bold")
+        line.append(f"{lasting(point.epochs)}  ", style="not dim")
         lines.append(line.append(paper.safe(_architecture(point)), style="not dim"))
     return paper.rows(lines)
 

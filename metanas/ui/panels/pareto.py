@@ -7,7 +7,7 @@
 
 A network is on the front (Pareto) where no other one has as high a score with fewer parameters, or a higher score with
 as few. Of a search for several objectives, the panel shows those: what it evaluated, by the first two of them, and the
-front with all of them.
+front with all of them and its hypervolume.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 
 from rich.text import Text
 
+from metanas.ui.fronts import hypervolume
 from metanas.ui.panels.curves import AXIS
 from metanas.ui.paper import DIM, GOOD, Paper
 from metanas.ui.points import Trained
@@ -105,7 +106,7 @@ def _objectives(state: RunState, paper: Paper) -> list[Text]:
     """The front of a search for several objectives, and what else it evaluated as dots."""
     names = list(state.front[-1].values)
     across = names[1] if len(names) > 1 else names[0]
-    shown = {name: _shown(name, state) for name in names}
+    shown = {name: told_as(name, state) for name in names}
     front = sorted(state.front, key=lambda point: -point.values[names[0]])[: len(LETTERS)]
     spots = [
         Spot(p.values[names[0]], p.values[across], paper.glyph("●", "*"), f"bold {GOOD}", LETTERS[place])
@@ -122,13 +123,16 @@ def _objectives(state: RunState, paper: Paper) -> list[Text]:
         line.append(f"step {point.step:<{NUMBER}}", style="not bold")
         told = "".join(f"  {shown[name](point.values[name]):>{NUMBER}}" for name in names)
         listed.append(line.append(told, style="not bold").append(f"  {paper.safe(point.key or '')}", style=DIM))
+    covered = hypervolume(state.front, state.extent)
+    if covered is not None:
+        listed.append(Text(f"hypervolume {covered:.4f} of what was evaluated", style=DIM))
     words = [paper.safe(name.removeprefix("-")) for name in names]
     count_of = f"{len(state.front)} of {state.values[-1].step} on the front"
     title = paper.rule(" against ".join(words[:2]) + "".join(f", {word}" for word in words[2:]), count_of)
     return _arranged(title, spots, listed, Axes(shown[names[0]], shown[across], words[min(1, len(words) - 1)]), paper)
 
 
-def _shown(name: str, state: RunState) -> Callable[[float | None], str]:
+def told_as(name: str, state: RunState) -> Callable[[float | None], str]:
     """How the values of an objective are written."""
     plain = name.removeprefix("-")
     if plain == "score":

@@ -22,7 +22,7 @@ from metanas.ui.paper import ACCENT, DIM, OUTER, WARN, Paper, shade
 from metanas.ui.plot import bar, finite, sparkline
 from metanas.ui.points import Choice, EpochPoint
 from metanas.ui.state import RunState
-from metanas.ui.units import loss
+from metanas.ui.units import lasting, loss
 
 NARROW, WIDE = 7, 13  # cells of one column of the heat map
 DERIVED = 13  # cells that the derived label needs at least to be worth a column
@@ -147,7 +147,7 @@ def _evaluated(state: RunState, paper: Paper) -> list[Text]:
     if not state.best or not state.best[0].architecture:
         return []
     best = state.best[0]
-    lines = [paper.rule("structure", f"value {loss(best.value)}")]
+    lines = [paper.rule("structure", f"value {loss(best.value)}{lasting(best.epochs)}")]
     return paper.rows([*lines, *cell(best.architecture, paper), *_string(best.key, paper)])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from metanas.run import RunSummary
+from metanas.run import Lock, RunSummary
 from metanas.ui.app import reader
 from metanas.ui.app.boxes import Help
 from metanas.ui.app.scrubber import Scrubber
@@ -384,3 +384,48 @@ def test_the_application_leaves_no_trace(use: Use, three_runs: Path) -> None:
     before = trace()
     use(play, three_runs, three_runs / "first")
     assert trace() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "way"),
+    [
+        (None, "metanas resume second"),
+        ("my net.py", "metanas resume second --module 'my net.py'"),
+        ("", "metanas.resume('second', module=...)"),
+    ],
+)
+def test_the_question_before_a_stop_says_what_goes_on(
+    use: Use, three_runs: Path, monkeypatch: pytest.MonkeyPatch, file: str | None, way: str
+) -> None:
+    """As the run itself says it once it has stopped: with the module that has to be handed over again."""
+    monkeypatch.chdir(three_runs.parent)
+    path = three_runs / "second" / "recipe.json"
+    document = json.loads(path.read_text())
+    if file is not None:
+        document["handed"], document["recipe"]["space"] = {"module": "Net"}, {"name": file or None}
+    path.write_text(json.dumps(document))
+
+    async def play(user: Any) -> None:
+        await user.loaded()
+        await user.press("S")
+        await user.until("goes on with")
+        assert [line.strip() for line in user.lines if "resume" in line] == [way]
+
+    with Lock.acquire(three_runs / "second"):
+        use(play, Path("runs"), Path("runs/second"))
+
+
+def test_a_long_way_to_go_on_is_folded(use: Use, three_runs: Path) -> None:
+    deep = three_runs / ("d" * 60)
+    deep.mkdir()
+    shutil.move(three_runs / "second", deep / "second")
+
+    async def play(user: Any) -> None:
+        await user.loaded()
+        await user.press("S")
+        await user.until("goes on with")
+        told = "".join(line.strip() for line in user.lines)
+        assert f"metanas.resume(Path('{deep}/second'))" in told
+
+    with Lock.acquire(deep / "second"):
+        use(play, deep, deep / "second")

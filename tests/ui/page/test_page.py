@@ -168,6 +168,61 @@ def test_values_alone(well_formed: Check) -> None:
     assert '<tr><td class="number">1</td><td class="number">0.6500</td><td class="number">3</td>' in text
 
 
+def test_values_of_trainings_of_different_length(well_formed: Check) -> None:
+    halved = [("p", 0.9, 1), ("q", 0.8, 1), ("p", 0.5, 9)]
+    values = [
+        {"kind": "value", "step": n, "value": value, "best": value, "epochs": epochs, "key": key,
+         "architecture": {"a": key}}
+        for n, (key, value, epochs) in enumerate(halved, 1)
+    ]  # fmt: skip
+    text = page(folded(values), {})
+    well_formed(text)
+    assert notes(text)["structure"] == "value 0.5000 after 9 epochs"
+    row = "".join(f'<td class="number">{cell}</td>' for cell in ("1", "0.5000", "9", "3"))
+    assert '<th class="number">epochs</th>' in text and f"<tr>{row}" in text
+    assert "shorter 0.8000" in text and "9 epochs 0.5000" in text  # the legend
+    assert '<th class="number">epochs</th>' not in page(folded([{**v, "epochs": None} for v in values]), {})
+
+
+def two_objectives(*rows: tuple[float, float], names: tuple[str, str] = ("score", "-parameters")) -> RunState:
+    values = [
+        {"kind": "value", "step": n, "value": row[0], "key": f"|{n}|", "architecture": {"a": str(n)},
+         "values": dict(zip(names, row, strict=True))}
+        for n, row in enumerate(rows, 1)
+    ]  # fmt: skip
+    return folded(values)
+
+
+def test_the_front_of_several_objectives_is_drawn(well_formed: Check) -> None:
+    """Two of three are on it; the line of what they dominate has one step, at the smaller one's score."""
+    state = two_objectives((0.9, 300.0), (0.8, 200.0), (0.7, 250.0))
+    text = page(state, {})
+    well_formed(text)
+    assert notes(text)["front"] == "2 of 3 on the front, hypervolume 0.5000 of what was evaluated"
+    drawn = text[text.index('<section id="front">') : text.index('<section id="best-evaluated">')]
+    assert drawn.count('class="diamond"') == 3 and drawn.count('class="dot first"') == 2  # one of each in the legend
+    corners = re.findall(r'points="([^,]*),([^ ]*) ', drawn)
+    _, first, second = ((float(x), float(y) + 6) for x, y in corners)
+    assert first[0] > second[0] and first[1] < second[1]  # the best score to the right, and above
+    path = f"M{second[0]} {second[1]}L{first[0]} {second[1]}L{first[0]} {first[1]}"
+    assert f'<path d="{path}"' in drawn
+    assert "<title>step 3: score 70.0%, parameters 250</title>" in drawn
+    cells = "".join(f'<td class="number">{cell}</td>' for cell in ("90.0%", "300", "1"))
+    assert f"<tr><td><b>a</b></td>{cells}" in drawn
+
+
+def test_fronts_that_cannot_be_drawn(well_formed: Check) -> None:
+    for rows in ([(0.5, 1e200), (0.4, 1e300)], [(0.5, 3.0)]):
+        text = page(two_objectives(*rows), {})
+        well_formed(text)
+        assert "front" in notes(text)
+    both = page(two_objectives((1.0, 2.0), (2.0, 1.0), names=("<b>&", "other")), {})
+    well_formed(both)
+    assert "&lt;b&gt;&amp; against other" in both and "<b>&" not in both
+    single = folded([{"kind": "value", "step": 1, "value": 0.5, "architecture": {"a": "b"}, "values": {"score": 0.5}}])
+    assert "front" not in notes(page(single, {}))
+
+
 NAN_EVENTS = [
     {"kind": "begin", "at": 1.0, "elapsed": 0.0},
     *(
