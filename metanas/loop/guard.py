@@ -96,8 +96,12 @@ class SkipShare(Guard):
         if now.skip_share is None or now.skip_share < self.most:
             return None
         before = [h.epoch for h in past if h.skip_share is not None and h.skip_share < self.most]
-        epoch = before[-1] if before and self.roll_back else now.epoch
-        return Verdict(epoch, f"skip share {now.skip_share:.2f} reached {self.most:g}")
+        reason = f"skip share {now.skip_share:.2f} reached {self.most:g}"
+        if not self.roll_back:
+            return Verdict(now.epoch, reason)
+        if not before:  # plain DARTS on NAS-Bench-201 begins like this
+            reason += ", and no epoch had less to go back to; try another controller: darts_pt, drnas"
+        return Verdict(before[-1] if before else now.epoch, reason)
 
 
 @dataclass(frozen=True, kw_only=True)
