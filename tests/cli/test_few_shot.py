@@ -49,13 +49,13 @@ def test_a_run_to_its_end(first: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
-        (["fewshot", "--list"], 0, "maml       ", ""),
+        (["fewshot", "--list"], 0, "maml           ", ""),
         (["runs"], 0, "3-way 1-shot digits maml", ""),
         (["show", "first"], 0, "── episodes ", ""),
         (["watch", "first"], 0, "first: finished after", ""),
         (["stop", "first"], 1, "", "first is not running (finished); nothing to stop\n"),
         (["resume", "first"], 0, "accuracy  ", "first is already finished; nothing was changed\n"),
-        (["fewshot"], 1, "", "error: which recipe? a .toml file, or one of maml, omniglot, prototypes\n"),
+        (["fewshot"], 1, "", "error: which recipe? a .toml file, or one of maml, omniglot, omniglot_long, prototypes\n"),
         (["fewshot", "mamml"], 1, "", "error: no few-shot recipe named 'mamml'; did you mean \"maml\"?\n"),
         (["fewshot", "clean"], 1, "", "error: no few-shot recipe named 'clean'"),
         (["fewshot", "no.toml"], 1, "", "error: no.toml: No such file or directory"),
