@@ -48,8 +48,7 @@ def tune(
     from metanas.recipe.shipped import find_recipe, list_recipes
 
     if list_them:
-        for name, (_, summary) in list_recipes("tuning").items():
-            put(f"{name:<10} {summary}")
+        _list("tuning")
         return
     if recipe is None:
         raise RecipeError([f"which recipe? a .toml file, or one of {', '.join(list_recipes('tuning'))}"])
@@ -144,8 +143,10 @@ def fewshot(
 def _list(kind: Literal["tuning", "few-shot"]) -> None:
     from metanas.recipe.shipped import list_recipes
 
-    for name, (_, summary) in list_recipes(kind).items():
-        put(f"{name:<10} {summary}")
+    known = list_recipes(kind)
+    width = max(map(len, known))
+    for name, (_, summary) in known.items():
+        put(f"{name:<{width}}  {summary}")
 
 
 def view_of(plain: bool) -> Any:

@@ -49,13 +49,13 @@ def test_a_run_to_its_end(first: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
-        (["fewshot", "--list"], 0, "maml           ", ""),
+        (["fewshot", "--list"], 0, "maml           The", ""),
         (["runs"], 0, "3-way 1-shot digits maml", ""),
         (["show", "first"], 0, "── episodes ", ""),
         (["watch", "first"], 0, "first: finished after", ""),
         (["stop", "first"], 1, "", "first is not running (finished); nothing to stop\n"),
         (["resume", "first"], 0, "accuracy  ", "first is already finished; nothing was changed\n"),
-        (["fewshot"], 1, "", "error: which recipe? a .toml file, or one of maml, omniglot, omniglot_long, prototypes\n"),
+        (["fewshot"], 1, "", "error: which recipe? a .toml file, or one of maml, omniglot, omniglot_long, pro"),
         (["fewshot", "mamml"], 1, "", "error: no few-shot recipe named 'mamml'; did you mean \"maml\"?\n"),
         (["fewshot", "clean"], 1, "", "error: no few-shot recipe named 'clean'"),
         (["fewshot", "no.toml"], 1, "", "error: no.toml: No such file or directory"),
@@ -99,7 +99,13 @@ def test_commands(commands: Any, first: Path, arguments: list[str], code: int, o
 
 def test_the_list_has_every_recipe_with_its_summary(commands: Any, tmp_path: Path) -> None:
     lines = commands.run(["fewshot", "--list"], tmp_path).output.splitlines()
-    assert lines == [f"{name:<10} {summary}" for name, (_, summary) in list_recipes("few-shot").items()]
+    assert [line.split("  ", 1)[0] for line in lines] == list(list_recipes("few-shot"))
+    assert [line.partition("  ")[2].strip() for line in lines] == [
+        said for _, said in list_recipes("few-shot").values()
+    ]
+    assert (
+        len({line.index(said) for line, (_, said) in zip(lines, list_recipes("few-shot").values(), strict=True)}) == 1
+    )
 
 
 def test_all_mistakes_of_a_recipe_are_lines(commands: Any, tmp_path: Path) -> None:

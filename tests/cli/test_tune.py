@@ -47,7 +47,7 @@ def test_a_run_to_its_end(first: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
-        (["tune", "--list"], 0, "augment    How far may images be moved?", ""),
+        (["tune", "--list"], 0, "augment  How far may images be moved?", ""),
         (["runs"], 0, "first", ""),
         (["show", "first"], 0, "first", ""),
         (["watch", "first"], 0, "first: finished after", ""),
@@ -87,7 +87,9 @@ def test_commands(commands: Any, first: Path, arguments: list[str], code: int, o
 
 def test_the_list_has_every_recipe_with_its_summary(commands: Any, tmp_path: Path) -> None:
     lines = commands.run(["tune", "--list"], tmp_path).output.splitlines()
-    assert lines == [f"{name:<10} {summary}" for name, (_, summary) in list_recipes("tuning").items()]
+    assert [line.split("  ", 1)[0] for line in lines] == list(list_recipes("tuning"))
+    assert [line.partition("  ")[2].strip() for line in lines] == [said for _, said in list_recipes("tuning").values()]
+    assert len({line.index(said) for line, (_, said) in zip(lines, list_recipes("tuning").values(), strict=True)}) == 1
 
 
 def test_all_mistakes_of_a_recipe_are_lines(commands: Any, tmp_path: Path) -> None:
