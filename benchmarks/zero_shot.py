@@ -9,10 +9,8 @@ compositions   150 classes made from MNIST: digit x ink x background x rotation 
 cifar          CIFAR-10 halved to 16x16, eight classes trained on, two unseen, for five pairs that hold out every class
                once; attributes and sentences written for this. Chance is 50 %.
 
-All columns use the embedding f that the prototype network has learned. ESZSL gets it as features, centred on the
-training images and of length 1. "Refitted" is the learned describer beside ridge regression to the mean embeddings of
-the training classes (`modes.refitted`); its penalty is chosen on the validation classes, as ESZSL's settings are.
-Intervals: 95 %, Student's t.
+Both columns use the embedding f that the prototype network has learned: ESZSL gets it as features, centred on the
+training images and of length 1. Intervals: 95 %, Student's t.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -49,7 +47,6 @@ from metanas.modes import (
     eszsl,
     generalised,
     one_hot,
-    refitted,
     stacking,
     zero_shot,
 )
@@ -57,9 +54,7 @@ from metanas.network import Statistics, pooled
 
 WIDTH = 64
 QUERIES = 128
-CHANNELS = (24, 48, 64)
 KINDS = ("attributes", "sentences")
-MODELS = ("learned", "refitted", "ESZSL")
 GRID = [10.0**power for power in range(-3, 4)]
 """gamma and lambda, as in the paper."""
 
@@ -118,7 +113,9 @@ def normalised(images: Tensor) -> Tensor:
 def train(images: Tensor, described: Descriptions, seed: int, *, steps: int, hidden: int, **more) -> Trained:
     began = time.perf_counter()
     torch.manual_seed(seed)
-    learner = zero_shot(network(images.shape[-1], CHANNELS), describer(described.width, WIDTH, hidden=hidden), **more)
+    learner = zero_shot(
+        network(images.shape[-1], (24, 48, 64)), describer(described.width, WIDTH, hidden=hidden), **more
+    )
     outer = {part: {name: p.requires_grad_() for name, p in tree.items()} for part, tree in learner.outer.items()}
     leaves = [p for tree in outer.values() for p in tree.values()]
     optimizer = torch.optim.AdamW(leaves, 3e-3, weight_decay=1e-2, fused=True)
@@ -164,28 +161,6 @@ def closed(trained: Trained, images: Tensor, vectors: Tensor, valid: Sequence[Te
         score = accuracy(asked @ w @ valid[2].double().T, valid[1])
         if score > best:
             best, found.w = score, w
-    return found
-
-
-def beside(trained: Trained, images: Tensor, vectors: Tensor, valid: Sequence[Tensor], make: nn.Module) -> Trained:
-    """The describer beside ridge regression, with the penalty that is the best on the validation classes.
-
-    Args:
-        images: of the training classes, (classes, each, 3, height, width), uint8.
-        vectors: their descriptions.
-        valid: images, labels and vectors of the validation classes.
-        make: a describer as the one that was trained, whose numbers do not matter.
-    """
-    with torch.no_grad():
-        means = torch.stack([trained.features(normalised(of)).mean(0) for of in images])
-    best, found = -1.0, trained
-    for penalty in GRID:
-        learner = zero_shot(network(images.shape[-1], CHANNELS), refitted(make, vectors, means, penalty))
-        told = {f"describer.{name}": p for name, p in trained.outer["describer"].items()}
-        one = replace(trained, learner=learner, outer={**trained.outer, "describer": told})
-        score = accuracy(one.scores(valid[2], valid[0]), valid[1])
-        if score >= best:  # of equal ones the larger penalty
-            best, found = score, one
     return found
 
 
@@ -266,10 +241,7 @@ def composed(kind: str, seed: int, *, training: int, steps: int, each: int, hidd
         for name, templates in (("known wordings", WORDINGS), ("held-out wordings", HELD_OUT_WORDINGS)):
             said = [draw.classes.wordings(parts["test"], [text]) for text in templates]
             vectors[name] = torch.stack([described.encode(one) for one in said])
-    make = describer(described.width, WIDTH, hidden=hidden)
-    more = beside(trained, draw.train, vectors["train"], valid, make)
-    models = {"learned": trained, "refitted": more, "ESZSL": baseline}
-    found = {name: judged(draw, model, vectors) for name, model in models.items()}
+    found = {"learned": judged(draw, trained, vectors), "ESZSL": judged(draw, baseline, vectors)}
     found["learned"]["seconds"] = trained.seconds
     return found
 
@@ -284,13 +256,11 @@ def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int
                 print(f"{kind}, draw {seed}, training {k}: {found[-1]}", flush=True)
             rows.append(tree_map(lambda *values: sum(values) / len(values), *found))
         for key in rows[0]["ESZSL"]:
-            learned, both, baseline = ([row[name][key] for row in rows] for name in MODELS)
-            more = f"minus it {mean(np.subtract(learned, baseline))}, {mean(np.subtract(both, baseline))}"
-            print(
-                f"{kind}, {key:<20} learned {mean(learned)}   refitted {mean(both)}   ESZSL {mean(baseline)}   {more}"
-            )
+            learned, baseline = ([row[name][key] for row in rows] for name in ("learned", "ESZSL"))
+            more = mean(np.subtract(learned, baseline))
+            print(f"{kind}, {key:<20} learned {mean(learned)}   ESZSL {mean(baseline)}   learned minus it {more}")
         if kind == "sentences":
-            for name in MODELS:
+            for name in ("learned", "ESZSL"):
                 lost = [row[name]["known wordings"] - row[name]["held-out wordings"] for row in rows]
                 print(f"sentences, held-out wordings lose, {name}: {mean(lost)}")
         seconds = [row["learned"]["seconds"] for row in rows]

@@ -33,8 +33,6 @@ from metanas.modes.part import Part as Part
 from metanas.modes.part import assemble as assemble
 from metanas.modes.prototypes import prototypical as prototypical
 from metanas.modes.rates import rate as rate
-from metanas.modes.refit import Refitted as Refitted
-from metanas.modes.refit import refitted as refitted
 from metanas.modes.sandwich import sandwich as sandwich
 from metanas.modes.sandwich import soft_cross_entropy as soft_cross_entropy
 from metanas.modes.stateless import Stateless as Stateless
