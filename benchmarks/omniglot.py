@@ -55,7 +55,7 @@ LONG: dict[str, Any] = {
     **COMPARES,
     "network.options": {"width": 16, "grow": 2, "flat": True},
     "episodes": {**COMPARES["episodes"], "within": 0.5, "affine": 0.7, "elastic": 0.25, "stroke": 0.25},
-    "outer": {"lr": 3e-3, "steps": 20000},
+    "outer": {"lr": 3e-3, "steps": 30000},
 }
 PLAIN: dict[str, Any] = {
     "learner": {"name": "prototypical", "options": {"loss": "prototypes"}},
