@@ -32,7 +32,6 @@ from metanas import load_space
 from metanas.api.parts import Parts
 from metanas.bilevel import CudaGraphs, FirstOrder
 from metanas.controllers import Darts, DartsPt, DrNas, FairDarts, Gdas, GradientController
-from metanas.controllers.perturbation import most_missed
 from metanas.data import Crop, Data, Flip, Split
 from metanas.evaluation.tables import ArchitectureTable
 from metanas.loop import EigenvalueGrowth, GradientSearch, Guard, Health, Refinement, Schedule, SkipShare
@@ -171,7 +170,6 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="where the search stands; goes on from it")
     parser.add_argument("--guards", action="store_true", help="measure the eigenvalue after each epoch")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no epoch begins later")
-    parser.add_argument("--missed", action="store_true", help="derive by perturbation from where the search stands")
     parser.add_argument("--refine", action="store_true", help="short trainings about the derived cell")
     parser.add_argument("--workers", type=int, default=1, help="of them at the same time")
     options = parser.parse_args()
@@ -182,10 +180,6 @@ def main() -> None:
     if "search" in kept.state:
         search.restore(kept.state["search"])
     print(machine(), flush=True)
-    if options.missed:
-        mix = search.relaxed.expected()
-        kept.write({"missed": True}, most_missed(search.space, mix, lambda weights: search.score(weights)[0]))
-        return
     if not train(kept, search):
         return
     start = search.derive()
