@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=6)
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
     options = parser.parse_args()
-    os.environ |= {"METANAS_CACHE": options.cache, "METANAS_WORKERS": "1", "METANAS_EXECUTOR": "fused"}
+    os.environ |= {"METANAS_CACHE": options.cache, "METANAS_EXECUTOR": "fused"}
+    os.environ |= {"METANAS_WORKERS": "1", "METANAS_THREADS": "1"}
     parts = prepared(0)
     network = supernet(parts.space, parts.data.shape, parts.data.outputs)
     weights = {name: p.detach() for name, p in network.named_parameters()}
