@@ -72,11 +72,11 @@ def prepared(seed: int, changes: Mapping[str, Any] | None = None) -> Any:
     return Parts(recipe, space, space, data)
 
 
-def by_search(seed: int) -> dict[str, Any]:
-    """The recipe's search: architecture and seconds."""
+def by_search(seed: int, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The recipe's search: architecture and seconds; `changes` of the recipe."""
     from metanas.api.host import threads
 
-    parts = prepared(seed)
+    parts = prepared(seed, changes)
     started = time.perf_counter()
     search = parts.search()
     for _ in search.steps():
