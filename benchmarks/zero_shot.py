@@ -9,8 +9,9 @@ compositions   150 classes made from MNIST: digit x ink x background x rotation 
 cifar          CIFAR-10 halved to 16x16, eight classes trained on, two unseen, for five pairs that hold out every class
                once; attributes and sentences written for this. Chance is 50 %.
 
-Both columns use the embedding f that the prototype network has learned: ESZSL gets it as features, centred on the
-training images and of length 1. Intervals: 95 %, Student's t.
+All columns use the embedding f that the prototype network has learned. "learned" interpolates the prototypes between
+the mean embeddings of the training classes (`modes.interpolated`), "as trained" has those of the describer that f was
+trained with; ESZSL gets f as features, centred on the training images and of length 1. Intervals: 95 %, Student's t.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -46,6 +47,7 @@ from metanas.modes import (
     describer,
     eszsl,
     generalised,
+    interpolated,
     one_hot,
     stacking,
     zero_shot,
@@ -55,6 +57,7 @@ from metanas.network import Statistics, pooled
 WIDTH = 64
 QUERIES = 128
 KINDS = ("attributes", "sentences")
+MODELS = ("learned", "as trained", "ESZSL")
 GRID = [10.0**power for power in range(-3, 4)]
 """gamma and lambda, as in the paper."""
 
@@ -72,6 +75,7 @@ def network(side: int, channels: Sequence[int]) -> nn.Module:
 class Trained:
     """A learner after its training; `statistics` are those of the training classes."""
 
+    network: nn.Module
     learner: FewShot
     outer: dict
     statistics: Statistics
@@ -84,11 +88,19 @@ class Trained:
             return torch.cat([answer(self.learner, self.outer, given, part) for part in images.split(1000)])
 
     def features(self, images: Tensor) -> Tensor:
-        """f at the images, (images, width)."""
-        theta = {"prototypes": torch.eye(WIDTH)}
-        with torch.no_grad():  # cosines with the axes: f of length 1
-            parts = [self.learner.scores(theta, self.outer, part, self.statistics) for part in images.split(1000)]
-        return F.normalize(torch.cat(parts), dim=-1)
+        """f at the images, of length 1, (images, width)."""
+        embed = self.learner.embed
+        assert embed is not None  # it reads descriptions
+        with torch.no_grad():
+            return torch.cat([embed(self.outer, part, self.statistics) for part in images.split(1000)])
+
+    def interpolated(self, images: Tensor, described: Descriptions) -> Trained:
+        """The same with prototypes between the mean embeddings of the training classes, (classes, each, ...)."""
+        means = torch.stack([self.features(normalised(rows)).mean(0) for rows in images])
+        counts = torch.tensor([len(rows) for rows in described.rows])
+        told = interpolated(torch.cat(described.rows), means.repeat_interleave(counts, 0))
+        learner = zero_shot(self.network, told)
+        return replace(self, learner=learner, outer={**self.outer, "describer": learner.outer["describer"]})
 
 
 def episodes(
@@ -113,9 +125,8 @@ def normalised(images: Tensor) -> Tensor:
 def train(images: Tensor, described: Descriptions, seed: int, *, steps: int, hidden: int, **more) -> Trained:
     began = time.perf_counter()
     torch.manual_seed(seed)
-    learner = zero_shot(
-        network(images.shape[-1], (24, 48, 64)), describer(described.width, WIDTH, hidden=hidden), **more
-    )
+    embedding = network(images.shape[-1], (24, 48, 64))
+    learner = zero_shot(embedding, describer(described.width, WIDTH, hidden=hidden), **more)
     outer = {part: {name: p.requires_grad_() for name, p in tree.items()} for part, tree in learner.outer.items()}
     leaves = [p for tree in outer.values() for p in tree.values()]
     optimizer = torch.optim.AdamW(leaves, 3e-3, weight_decay=1e-2, fused=True)
@@ -130,7 +141,7 @@ def train(images: Tensor, described: Descriptions, seed: int, *, steps: int, hid
     picked = torch.randperm(len(rows), generator=seeded("statistics", seed))[:4000]
     with torch.no_grad():
         found = pooled(learner.statistics({}, outer, normalised(part)) for part in rows[picked].split(500))
-    return Trained(learner, outer, found, time.perf_counter() - began)
+    return Trained(embedding, learner, outer, found, time.perf_counter() - began)
 
 
 @dataclass
@@ -241,9 +252,8 @@ def composed(kind: str, seed: int, *, training: int, steps: int, each: int, hidd
         for name, templates in (("known wordings", WORDINGS), ("held-out wordings", HELD_OUT_WORDINGS)):
             said = [draw.classes.wordings(parts["test"], [text]) for text in templates]
             vectors[name] = torch.stack([described.encode(one) for one in said])
-    found = {"learned": judged(draw, trained, vectors), "ESZSL": judged(draw, baseline, vectors)}
-    found["learned"]["seconds"] = trained.seconds
-    return found
+    models = {"learned": trained.interpolated(draw.train, described), "as trained": trained, "ESZSL": baseline}
+    return {name: judged(draw, model, vectors) for name, model in models.items()} | {"seconds": trained.seconds}
 
 
 def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int, kinds: Sequence[str]) -> None:
@@ -256,14 +266,15 @@ def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int
                 print(f"{kind}, draw {seed}, training {k}: {found[-1]}", flush=True)
             rows.append(tree_map(lambda *values: sum(values) / len(values), *found))
         for key in rows[0]["ESZSL"]:
-            learned, baseline = ([row[name][key] for row in rows] for name in ("learned", "ESZSL"))
-            more = mean(np.subtract(learned, baseline))
-            print(f"{kind}, {key:<20} learned {mean(learned)}   ESZSL {mean(baseline)}   learned minus it {more}")
+            values = {name: [row[name][key] for row in rows] for name in MODELS}
+            more = mean(np.subtract(values["learned"], values["ESZSL"]))
+            each = "   ".join(f"{name} {mean(found)}" for name, found in values.items())
+            print(f"{kind}, {key:<20} {each}   learned minus ESZSL {more}")
         if kind == "sentences":
-            for name in ("learned", "ESZSL"):
+            for name in MODELS:
                 lost = [row[name]["known wordings"] - row[name]["held-out wordings"] for row in rows]
                 print(f"sentences, held-out wordings lose, {name}: {mean(lost)}")
-        seconds = [row["learned"]["seconds"] for row in rows]
+        seconds = [row["seconds"] for row in rows]
         print(f"{kind}, seconds of a training: {np.mean(seconds):.0f}, at most {max(seconds):.0f}", flush=True)
 
 
@@ -351,18 +362,14 @@ def run_cifar(seeds: Sequence[int]) -> None:
             seen = torch.stack([images[name] for name in known])
             trained = train(seen, told, seeds[0], steps=500, hidden=0)
             baseline = chosen(trained, seen[:, :500], told.vectors)
-            rows.append([accuracy(model.scores(vectors, x), labels) for model in (trained, baseline)])
-            print(
-                f"{kind}, {' and '.join(pair)}: learned {rows[-1][0]:.1f}, ESZSL {rows[-1][1]:.1f} "
-                f"({trained.seconds:.0f} s)",
-                flush=True,
-            )
-        learned, baseline = zip(*rows, strict=True)
-        print(
-            f"{kind}, five pairs: learned {mean(learned)}   ESZSL {mean(baseline)}   learned minus it "
-            f"{mean(np.subtract(learned, baseline))}",
-            flush=True,
-        )
+            models = (trained.interpolated(seen, told), trained, baseline)
+            rows.append([accuracy(model.scores(vectors, x), labels) for model in models])
+            each = ", ".join(f"{name} {value:.1f}" for name, value in zip(MODELS, rows[-1], strict=True))
+            print(f"{kind}, {' and '.join(pair)}: {each} ({trained.seconds:.0f} s)", flush=True)
+        values = dict(zip(MODELS, zip(*rows, strict=True), strict=True))
+        each = "   ".join(f"{name} {mean(found)}" for name, found in values.items())
+        more = mean(np.subtract(values["learned"], values["ESZSL"]))
+        print(f"{kind}, five pairs: {each}   learned minus ESZSL {more}", flush=True)
 
 
 def main() -> None:

@@ -1,17 +1,39 @@
-"""The descriptions of a run's classes: those of the training classes teach how the others are read."""
+"""What is said of a run's classes: their facts, and descriptions; the training classes teach how others are read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metanas.data import ClassData, Descriptions
 from metanas.data.descriptions import as_known
 from metanas.data.seeds import seeded
 from metanas.errors import DataError, RecipeError, nearest
+from metanas.modes import Interpolated, interpolated
+
+EACH = 200
+"""Images of a training class that its mean embedding is taken over, at most: the first ones."""
+
+
+def class_facts(data: ClassData) -> dict[str, Any]:
+    """What a run says of its data."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "classes": [],
+        "shape": list(data.shape),
+        "sizes": data.sizes,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "pixels": list(data.pixels),
+        "augment": [],
+        "task": "few-shot",
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +55,21 @@ class Told:
     def of(self, part: str) -> Tensor:
         """The mean description of each class of a part, (classes, d)."""
         return self._vectors[part]
+
+    @torch.no_grad()
+    def interpolated(self, embed: Callable[[Tensor], Tensor]) -> Interpolated:
+        """A describer between the mean embeddings of the training classes, all their wordings told.
+
+        Args:
+            embed: images (examples, *shape), normalised, to (examples, width).
+        """
+        means = []
+        for k, count in enumerate(self.data.train.counts):
+            images = self.data.train.gather(torch.tensor(k), torch.arange(min(count, EACH)))
+            means.append(embed(self.data.normalised(images)).mean(0))
+        wordings = [len(rows) for rows in self.known.rows]
+        rows = torch.cat(self.known.rows).to(self.data.device)
+        return interpolated(rows, torch.stack(means).repeat_interleave(torch.tensor(wordings, device=rows.device), 0))
 
     @cached_property
     def _vectors(self) -> dict[str, Tensor]:

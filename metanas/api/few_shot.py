@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from metanas import __version__
-from metanas.api.describing import Told, told
-from metanas.api.few_shot_parts import FewShotHanded, FewShotParts, built, class_facts
+from metanas.api.describing import Told, class_facts, told
+from metanas.api.few_shot_parts import FewShotHanded, FewShotParts, built
 from metanas.api.few_shot_session import FewShotSession
 from metanas.api.host import threads
 from metanas.api.identity import SCHEMA, surroundings, told_differences

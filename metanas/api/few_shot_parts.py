@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from metanas.api.describing import Told
+from metanas.api.describing import Told, class_facts
 from metanas.api.identity import FREE, describe, space_identity
 from metanas.api.learner import Learner, Pixels
 from metanas.bilevel import Bilevel, Estimator, Tasks, Tree
@@ -161,6 +161,14 @@ class FewShotParts:
         return make_learner(
             self.recipe.learner, network, self.structure(), described=width, outputs=self.outputs, seed=seed
         )
+
+    def interpolated(self, learner: FewShot, network: nn.Module, outer: Tree) -> tuple[FewShot, Tree]:
+        """The same learner with prototypes between the mean embeddings of the training classes."""
+        assert self.told is not None and learner.embed is not None  # it reads descriptions
+        statistics, embed = self.statistics(learner, outer), learner.embed
+        reads = self.told.interpolated(lambda images: embed(outer, images, statistics))
+        made = make_learner(self.recipe.learner, network, reads=reads)
+        return made, {**outer, "describer": made.outer["describer"]}
 
     def episodes(self, part: str, *, tasks: int, within: bool = False) -> Episodes:
         """Episodes of training for "train", of an evaluation for the other parts."""
@@ -372,22 +380,6 @@ class FewShotParts:
             "data handed over": {k: class_facts(self.data)[k] for k in ("fingerprint", "shape", "sizes", "task")},
             "handed": self.handed.described(),
         }
-
-
-def class_facts(data: ClassData) -> dict[str, Any]:
-    """What a run says of its data."""
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "classes": [],
-        "shape": list(data.shape),
-        "sizes": data.sizes,
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "pixels": list(data.pixels),
-        "augment": [],
-        "task": "few-shot",
-    }
 
 
 def built(recipe: FewShotRecipe) -> Space:

@@ -2,6 +2,7 @@
 
     structure   where one is learned: outer steps over the supernet -> an architecture (shared), or the learner (adapts)
     learn       outer steps -> what every task starts from; validated now and then, the best is kept
+    interpolate where descriptions are read: prototypes between the mean embeddings of the training classes
     test        episodes of classes never seen: as learned, and as it started
     result      learned.safetensors and learned.json; result.json
 
@@ -92,7 +93,11 @@ class FewShotSession:
             self.recorder.pause_point(before + step.step, lambda: self._tree(tuning))
         self.seconds["learn"] = self.recorder.log.elapsed - self.seconds["structure"]
         outer = self._best_of(tuning)
-        return self._test(parts, few_shot, network, outer, first, before + tuning.step)
+        learned = (few_shot, outer)
+        if few_shot.embed is not None and parts.recipe.learner.interpolate:
+            learned = self._interpolated(parts, few_shot, network, outer)
+        self.learner = parts.made(learned[0], network, learned[1], parts.statistics(*learned))
+        return self._test(parts, learned, (few_shot, first), before + tuning.step)
 
     def _validate(self, parts: FewShotParts, few_shot: FewShot, tuning: Tuning, before: int) -> None:
         """On validation classes, where there are some; keeps the best, and of equals the last."""
@@ -110,6 +115,22 @@ class FewShotSession:
         if self.best is None or score.accuracy >= self.best["accuracy"]:
             kept = {name: x.detach().clone() for name, x in named(tuning.outer).items()}
             self.best = {"step": before + tuning.step, "accuracy": score.accuracy, "outer": kept}
+
+    def _interpolated(
+        self, parts: FewShotParts, few_shot: FewShot, network: torch.nn.Module, outer: Tree
+    ) -> tuple[FewShot, Tree]:
+        """The learner that tells validation classes apart better, the interpolated one or the one that was trained."""
+        made = parts.interpolated(few_shot, network, outer)
+        said = f"prototypes are put between those of {len(parts.data.train)} training classes"
+        if len(parts.data.validation):
+            count = parts.recipe.evaluation.validation
+            trained, new = (parts.score(*one, "validation", count).accuracy for one in ((few_shot, outer), made))
+            said += f": {100 * new:.2f} % on validation classes, {100 * trained:.2f} % as trained"
+            if new < trained:
+                self.recorder.say(f"{said}; the describer stays as it was trained")
+                return few_shot, outer
+        self.recorder.say(said)
+        return made
 
     def _best_of(self, tuning: Tuning) -> Tree:
         outer = tree_map(lambda x: x.detach(), tuning.outer)
@@ -131,14 +152,14 @@ class FewShotSession:
         }
 
     def _test(
-        self, parts: FewShotParts, few_shot: FewShot, network: torch.nn.Module, outer: Tree, first: Tree, steps: int
+        self, parts: FewShotParts, made: tuple[FewShot, Tree], first: tuple[FewShot, Tree], steps: int
     ) -> dict[str, Any]:
         count = parts.recipe.evaluation.episodes
-        learned = parts.score(few_shot, outer, "test", count)
-        beside = parts.score(few_shot, outer, "test", count, transductive=True)
-        before = parts.score(few_shot, first, "test", count)
-        size = sum(p.numel() for p in tree_leaves(outer["weights"]))
-        self.learner = parts.made(few_shot, network, outer, parts.statistics(few_shot, outer))
+        learned = parts.score(*made, "test", count)
+        beside = parts.score(*made, "test", count, transductive=True)
+        before = parts.score(*first, "test", count)
+        assert self.learner is not None
+        size = sum(p.numel() for p in tree_leaves(self.learner.outer["weights"]))
         rows = {"learned": learned, "start": before}
         for name, score in rows.items():
             self.recorder.log.write("network", **_row(name, score, size, self.learner.architecture))

@@ -14,7 +14,7 @@ from metanas.data import Descriptions
 from metanas.errors import CheckpointError, RecipeError, RunError
 from metanas.exporters import read_learned, write_learned
 from metanas.loop import named
-from metanas.modes import softmax_structure
+from metanas.modes import Interpolated, softmax_structure
 from metanas.network import derived, supernet
 from metanas.recipe import FewShotRecipe
 from metanas.recipe.few_shot import LearnerRecipe, StructureRecipe
@@ -95,7 +95,12 @@ def _loaded(
     known = None if told is None else Descriptions.from_json(told, encoder=encoder)
     width = None if known is None else known.width
     learner = make_learner(
-        LearnerRecipe(**facts["learner"]), network, structure, described=width, outputs=facts["outputs"]
+        LearnerRecipe(**facts["learner"]),
+        network,
+        structure,
+        described=width,
+        outputs=facts["outputs"],
+        reads=_interpolated(tensors),
     )
     wanted = named(learner.outer)
     given = {name.removeprefix("outer."): x for name, x in tensors.items() if name.startswith("outer.")}
@@ -111,3 +116,9 @@ def _loaded(
     statistics = [(mean, variance) for mean, variance in pairs] if learner.pooled else None
     views = facts.get("views", 1)
     return Learner(learner, outer, statistics, network, pixels, facts["ways"], space, architecture, known, views)
+
+
+def _interpolated(tensors: dict[str, Tensor]) -> Interpolated | None:
+    """Where the describer was interpolated: one of the same size."""
+    known, weights = (tensors.get(f"outer.describer.{name}") for name in ("known", "weights"))
+    return None if known is None or weights is None else Interpolated.blank(len(known), known.shape[1], weights.shape[1])

@@ -22,6 +22,8 @@ from metanas.modes.few_shot import answer as answer
 from metanas.modes.few_shot import one_hot as one_hot
 from metanas.modes.hypernetworks import Hypernetwork as Hypernetwork
 from metanas.modes.hypernetworks import hypernetwork as hypernetwork
+from metanas.modes.interpolated import Interpolated as Interpolated
+from metanas.modes.interpolated import interpolated as interpolated
 from metanas.modes.losses import label_smoothing as label_smoothing
 from metanas.modes.losses import learned_loss as learned_loss
 from metanas.modes.meta_network import TaskLoss as TaskLoss

@@ -88,6 +88,8 @@ class FewShot:
     head:       (theta, outer) -> weight (ways, width) and bias (ways,) of the linear map from the network's output to
                 the scores; None: the output is the scores
     mixes:      whether the network has choices that are mixed, so that it is no plain network
+    embed:      (outer, images, statistics) -> (examples, width), what prototypes that are told are compared with; None:
+                the learner reads no descriptions
     """
 
     problem: Bilevel
@@ -99,6 +101,7 @@ class FewShot:
     pooled: bool = False
     head: Callable[[Tree, Tree], tuple[Tensor, Tensor]] | None = None
     mixes: bool = False
+    embed: Callable[[Tree, Tensor, Statistics | None], Tensor] | None = None
 
 
 def adapt(learner: FewShot, outer: Tree, support: Support | Described) -> Tree:

@@ -52,7 +52,8 @@ def zero_shot(
         network: f, from images to embeddings (examples, width). Its batch norms use the statistics of the batch in
             training, and those of the training classes in an inductive answer.
         describer: g, from descriptions (ways, d) to (ways, width), without batch norms: a class is what it is,
-            whichever others stand beside it. `describer(d, width)` makes a small one.
+            whichever others stand beside it. `describer(d, width)` makes a small one to train, `interpolated` one in
+            closed form for a network that is trained.
         likeness: what the scores are.
         temperature: of the cosine, > 0; distances take none.
         structure: omega, shared by all tasks, where the network has choices.
@@ -80,9 +81,12 @@ def zero_shot(
     def start(theta: Tree, outer: Tree, classes: Described) -> Tree:
         return {"prototypes": F.normalize(told(outer["describer"], classes.descriptions), dim=-1)}
 
-    def scores(theta: Tree, outer: Tree, images: Tensor, statistics: Statistics | None) -> Tensor:
+    def embed(outer: Tree, images: Tensor, statistics: Statistics | None) -> Tensor:
         rows = call(outer["weights"], images, statistics, **mixed(outer))
-        centres: Tensor = theta["prototypes"]
+        return F.normalize(rows, dim=-1) if likeness == "cosine" else rows
+
+    def scores(theta: Tree, outer: Tree, images: Tensor, statistics: Statistics | None) -> Tensor:
+        rows, centres = embed(outer, images, statistics), theta["prototypes"]
         if rows.shape[-1] != centres.shape[-1]:
             raise BilevelError(
                 f"the network embeds into {rows.shape[-1]} numbers, the describer into {centres.shape[-1]}: make them "
@@ -90,7 +94,8 @@ def zero_shot(
             )
         if likeness == "distance":
             return nearness(rows, centres)
-        return temperature * F.normalize(rows, dim=-1) @ centres.T
+        found: Tensor = temperature * rows @ centres.T
+        return found
 
     def statistics(theta: Tree, outer: Tree, images: Tensor | None) -> Statistics:
         if images is not None:
@@ -108,7 +113,8 @@ def zero_shot(
     outer: dict[str, Tree] = {"weights": tree_map(torch.clone, call.theta), "describer": tree_map(torch.clone, own)}
     outer |= {} if structure is None else {"structure": structure.start}
     problem = Bilevel(None, outer_loss, start=start)
-    learner = FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True, mixes=structure is not None)
+    mixes = structure is not None
+    learner = FewShot(problem, FirstOrder(), outer, 0, scores, statistics, pooled=True, mixes=mixes, embed=embed)
     if likeness == "distance":
         return replace(learner, head=lambda theta, outer: linear_head(theta["prototypes"]))
     return learner

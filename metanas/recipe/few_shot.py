@@ -51,10 +51,13 @@ class ClassDataRecipe(Section):
 
 
 class LearnerRecipe(Section):
-    """`name`: of the table of learners; `options`: its arguments."""
+    """`name`: of the table of learners; `options`: its arguments. `interpolate`: after the training of zero_shot,
+    prototypes are put between the mean embeddings of the training classes, unless validation classes are told apart
+    better by the describer as it was trained; other learners have nothing to interpolate."""
 
     name: str = "prototypical"
     options: Options = Field(default_factory=dict)
+    interpolate: bool = True
 
 
 class StructureRecipe(Section):

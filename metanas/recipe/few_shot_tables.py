@@ -50,12 +50,14 @@ def make_learner(
     described: int | None = None,
     outputs: int = 0,
     seed: int = 0,
+    reads: nn.Module | None = None,
 ) -> FewShot:
     """The learner of a recipe.
 
     Args:
         described: length of a description, for a learner that reads them; `outputs`: width of the network's output;
             `seed`: of the weights of what reads descriptions.
+        reads: descriptions, in place of what is made with these three.
 
     Raises:
         RecipeError: an unknown name, an unknown option, or one that cannot be, with the nearest name.
@@ -68,7 +70,9 @@ def make_learner(
     given: dict[str, Any] = dict(section.options)
     if structure is not None:
         given["structure"] = structure
-    if section.name == "zero_shot":
+    if section.name == "zero_shot" and reads is not None:
+        given["describer"] = reads
+    elif section.name == "zero_shot":
         if described is None:
             raise RecipeError(
                 ["learner: zero_shot learns from descriptions, and there are none; give data.descriptions"]
