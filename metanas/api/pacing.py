@@ -11,7 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+
 from metanas.api.parts import Parts
+from metanas.data import Split
 from metanas.loop import GradientSearch, ValueSearch
 from metanas.recipe import override, read
 
@@ -26,11 +29,11 @@ def epochs_within(parts: Parts, seconds: float) -> int:
     """How many epochs a search by gradients has time for in so many seconds, at least 1.
 
     Steps of the warm-up, in which the weights alone are trained, are timed apart; so are evaluations of the supernet,
-    where the controller derives by them.
+    where the controller derives by them, and a training of a refinement, where there will be one.
     """
     _, _, alone = _begun(parts, warmup=1)
     search, built, whole = _begun(parts, warmup=0)
-    left = seconds - built - _deriving(search)
+    left = seconds - built - _deriving(search) - _refining(parts)
     section = parts.recipe.search
 
     def needed(epochs: int) -> float:
@@ -82,11 +85,37 @@ def _deriving(search: GradientSearch) -> float:
     return (time.monotonic() - begun) * max(asked / done, 1) if done else 0.0
 
 
+def _refining(parts: Parts) -> float:
+    """Seconds that the short trainings of a refinement will take, from one over a few steps; 0 without a refinement."""
+    architecture = parts.within.sample(np.random.default_rng(0))
+    refinement = parts.refinement(architecture)
+    if refinement is None:
+        return 0.0
+    data = parts.data
+    share = min(STEPS * parts.recipe.evaluation.batch_size / len(data.inner), 1.0)
+    few = replace(data, inner=_first(data.inner, share), outer=_first(data.outer, share))
+    brief = replace(parts, data=few).brief()
+    brief(architecture, 1)  # the first is slower
+    begun = time.monotonic()
+    brief(architecture, 1)
+    whole = (time.monotonic() - begun) * len(data.inner) / len(few.inner)
+    return whole * refinement.epochs / refinement.workers
+
+
+def _first(split: Split, share: float) -> Split:
+    count = max(round(share * len(split)), 1)
+    return Split(split.inputs[:count], split.targets[:count])
+
+
 def evaluations_within(parts: Parts, seconds: float) -> int:
-    """How many evaluations a search by values has time for, at least 1; those that are repeated would cost nothing."""
+    """How many evaluations a search by values has time for, at least 1; those that are repeated would cost nothing.
+
+    A refinement that will follow is timed as in `epochs_within`.
+    """
+    left = seconds - _refining(parts)
     search = parts.search()
     assert isinstance(search, ValueSearch)
     steps = search.steps()
     begun = time.monotonic()
     count = sum(not evaluation.repeated for evaluation in islice(steps, EVALUATIONS))
-    return max(int(seconds * count / (time.monotonic() - begun)), 1)
+    return max(int(left * count / (time.monotonic() - begun)), 1)

@@ -71,6 +71,11 @@ class Refinement:
         """How many trainings there are in all."""
         return sum(min(r.candidates, self.entrants) for r in self.halving.rounds)
 
+    @property
+    def epochs(self) -> int:
+        """Of all trainings together."""
+        return sum(min(r.candidates, self.entrants) * r.epochs for r in self.halving.rounds)
+
     def steps(self) -> Generator[Evaluation, None, None]:
         """The trainings that are left, in order; values of different rounds do not compare."""
         while self.halving.next() is not None:

@@ -213,6 +213,38 @@ def test_a_derivation_by_evaluations_has_its_part_of_the_budget(
     assert pacing.epochs_within(parts, asked) == 1
 
 
+def test_a_refinement_has_its_part_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that moves by one with each step of a search, and by a hundredth with each example of a training."""
+    now = 0.0
+    rounds = [{"candidates": 3, "epochs": 1}, {"candidates": 2, "epochs": 4}]
+    changes = {"search.refine": rounds, "space.options.channels": 2, "threads": 1, "device": "cpu", "workers": 2}
+    recipe = read(override(Recipe().to_json(), {**changes, "search.refine_from": "scratch"}))
+    parts = prepare(recipe, None, None, Handed())
+
+    def moved(search: GradientSearch, h: Any, batches: Any) -> None:
+        nonlocal now
+        now += 1
+
+    def brief(parts: Any, weights: Any = None, *, lr: float | None = None) -> Any:
+        def train(architecture: Any, epochs: int) -> float:
+            nonlocal now
+            assert len(parts.data.inner) <= 20 * 64, "a few steps only"
+            now += epochs * len(parts.data.inner) / 100
+            return 0.0
+
+        return train
+
+    monkeypatch.setattr(GradientSearch, "_train", moved)
+    monkeypatch.setattr(type(parts), "brief", brief)
+    monkeypatch.setattr(GradientSearch, "_report", lambda search, epoch: None)
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: now)
+    per_epoch, built = parts.search().per_epoch, 1  # type: ignore[union-attr]
+    refining = (3 * 1 + 2 * 4) / 2 * len(parts.data.inner) / 100
+    assert pacing.epochs_within(parts, 5 * per_epoch + built + refining + 0.01) == 5
+    assert pacing.epochs_within(parts, 5 * per_epoch + built + refining - 0.01) == 4
+    assert pacing.epochs_within(parts, refining / 2) == 1
+
+
 def test_evaluations_that_fit_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock that moves by five with each that is none of those before, as the third is."""
     now = 0.0
