@@ -70,9 +70,7 @@ def zero_shot(
     _require_sound(likeness, temperature, structure)
     call, told = Episodic(network), Stateless(copy.deepcopy(describer))
     own = {name: p.detach() for name, p in told.module.named_parameters() if p.requires_grad}
-    for name, theta in (("network", call.theta), ("describer", own)):
-        if not theta:
-            raise BilevelError(f"the {name} has no parameters to learn")
+    _require_parameters(network=call.theta, describer=own)
     _require_no_norms(told.module)
 
     def mixed(outer: Tree) -> dict[str, Any]:
@@ -203,6 +201,12 @@ def _require_sound(likeness: str, temperature: float, structure: Structure | Non
         raise BilevelError(f"temperature must be > 0, got {temperature}")
     if structure is not None and structure.adapts:
         raise BilevelError("nothing adapts inside a task of a zero-shot learner; give a structure that is shared")
+
+
+def _require_parameters(**parts: Tree) -> None:
+    for name, theta in parts.items():
+        if not theta:
+            raise BilevelError(f"the {name} has no parameters to learn")
 
 
 def _require_no_norms(module: nn.Module) -> None:
