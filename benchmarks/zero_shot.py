@@ -268,8 +268,8 @@ def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int
         for key in rows[0]["ESZSL"]:
             values = {name: [row[name][key] for row in rows] for name in MODELS}
             more = mean(np.subtract(values["learned"], values["ESZSL"]))
-            each = "   ".join(f"{name} {mean(found)}" for name, found in values.items())
-            print(f"{kind}, {key:<20} {each}   learned minus ESZSL {more}")
+            line = "   ".join(f"{name} {mean(found)}" for name, found in values.items())
+            print(f"{kind}, {key:<20} {line}   learned minus ESZSL {more}")
         if kind == "sentences":
             for name in MODELS:
                 lost = [row[name]["known wordings"] - row[name]["held-out wordings"] for row in rows]
