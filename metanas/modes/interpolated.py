@@ -57,6 +57,9 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
         descriptions: of the known classes, (anchors, d); a class with several wordings stands in several rows.
         embeddings: the mean embedding of the class of each, (anchors, width).
 
+    Returns:
+        A module of the embeddings' dtype and device. The time grows with the cube of the anchors.
+
     Raises:
         BilevelError: shapes that do not fit, fewer than two rows, descriptions that are all the same, numbers that are
             not finite.
@@ -67,11 +70,12 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
     tensor([[0.5000, 0.2500]], grad_fn=<RoundBackward1>)
     """
     _require_fitting(descriptions, embeddings)
-    v, mean = descriptions.double(), embeddings.double().mean(0)
-    targets = embeddings.double() - mean
+    v, rows = (x.cpu().double() for x in (descriptions, embeddings))  # some devices have no float64
+    mean = rows.mean(0)
+    targets = rows - mean
     squares = _squares(v, v)
     usual = squares.sum() / (len(v) * (len(v) - 1))  # of two different rows
-    noises = torch.tensor(NOISES, dtype=v.dtype, device=v.device)
+    noises = torch.tensor(NOISES, dtype=v.dtype)
     best, found = torch.inf, (usual, noises[0])
     for share in RATES:
         values, vectors = torch.linalg.eigh(torch.exp(-share / usual * squares))
@@ -81,10 +85,10 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
         if float(likely.min()) < best:
             best, found = float(likely.min()), (share / usual, noises[likely.argmin()])
     rate, noise = found
-    kernel = torch.exp(-rate * squares) + noise * torch.eye(len(v), dtype=v.dtype, device=v.device)
+    kernel = torch.exp(-rate * squares) + noise * torch.eye(len(v), dtype=v.dtype)
     weights = torch.linalg.solve(kernel, targets)
     # Contiguous, as they are read from a file: a product in another layout has another last bit.
-    return Interpolated(*(x.to(embeddings.dtype).contiguous() for x in (v, weights, mean, rate)))
+    return Interpolated(*(x.to(embeddings).contiguous() for x in (v, weights, mean, rate)))
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
