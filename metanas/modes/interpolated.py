@@ -24,6 +24,8 @@ from metanas.errors import BilevelError
 RATES = tuple(2.0 ** (k / 2) for k in range(-12, 7))
 """Of the kernel, over the mean squared distance of two descriptions."""
 NOISES = tuple(10.0 ** (k / 2) for k in range(-10, 3))
+CHOSEN_ON = 1000
+"""Descriptions that both are chosen on, at most; all of them are gone between."""
 
 
 class Interpolated(nn.Module):
@@ -58,7 +60,7 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
         embeddings: the mean embedding of the class of each, (anchors, width).
 
     Returns:
-        A module of the embeddings' dtype and device. The time grows with the cube of the anchors.
+        A module of the embeddings' dtype and device. Time grows with the cube of the anchors, memory with the square.
 
     Raises:
         BilevelError: shapes that do not fit, fewer than two rows, descriptions that are all the same, numbers that are
@@ -73,22 +75,28 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
     v, rows = (x.cpu().double() for x in (descriptions, embeddings))  # some devices have no float64
     mean = rows.mean(0)
     targets = rows - mean
-    squares = _squares(v, v)
-    usual = squares.sum() / (len(v) * (len(v) - 1))  # of two different rows
-    noises = torch.tensor(NOISES, dtype=v.dtype)
-    best, found = torch.inf, (usual, noises[0])
-    for share in RATES:
-        values, vectors = torch.linalg.eigh(torch.exp(-share / usual * squares))
-        spectrum = values.clamp(min=0)[:, None] + noises  # (anchors, noises)
-        power = (vectors.T @ targets).square().sum(1, keepdim=True)
-        likely = spectrum.log().mean(0) + (power / spectrum).mean(0).clamp(min=torch.finfo(v.dtype).tiny).log()
-        if float(likely.min()) < best:
-            best, found = float(likely.min()), (share / usual, noises[likely.argmin()])
-    rate, noise = found
-    kernel = torch.exp(-rate * squares) + noise * torch.eye(len(v), dtype=v.dtype)
+    some = torch.linspace(0, len(v) - 1, min(len(v), CHOSEN_ON)).round().long()
+    rate, noise = _likeliest(_squares(v[some], v[some]), targets[some])
+    kernel = torch.exp(-rate * _squares(v, v)) + noise * torch.eye(len(v), dtype=v.dtype)
     weights = torch.linalg.solve(kernel, targets)
     # Contiguous, as they are read from a file: a product in another layout has another last bit.
     return Interpolated(*(x.to(embeddings).contiguous() for x in (v, weights, mean, rate)))
+
+
+def _likeliest(squares: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Rate and noise of the grid; squares (n, n) of the distances, targets (n, width), centred."""
+    usual = squares.sum() / (len(squares) * (len(squares) - 1))  # of two different rows
+    noises = torch.tensor(NOISES, dtype=squares.dtype)
+    best, found = torch.inf, (usual, noises[0])
+    for share in RATES:
+        values, vectors = torch.linalg.eigh(torch.exp(-share / usual * squares))
+        spectrum = values.clamp(min=0)[:, None] + noises  # (n, noises)
+        power = (vectors.T @ targets).square().sum(1, keepdim=True)
+        variance = (power / spectrum).mean(0).clamp(min=torch.finfo(squares.dtype).tiny)
+        surprise = spectrum.log().mean(0) + variance.log()
+        if float(surprise.min()) < best:
+            best, found = float(surprise.min()), (share / usual, noises[surprise.argmin()])
+    return found
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
