@@ -18,6 +18,8 @@ from metanas.modes import Interpolated, interpolated
 
 EACH = 200
 """Images of a training class that its mean embedding is taken over, at most: the first ones."""
+ANCHORS = 2000
+"""Wordings that prototypes are put between, at most; of more, each class has one anchor, their mean."""
 
 
 def class_facts(data: ClassData) -> dict[str, Any]:
@@ -58,18 +60,24 @@ class Told:
 
     @torch.no_grad()
     def interpolated(self, embed: Callable[[Tensor], Tensor]) -> Interpolated:
-        """A describer between the mean embeddings of the training classes, all their wordings told.
+        """A describer between the mean embeddings of the training classes.
 
         Args:
             embed: images (examples, *shape), normalised, to (examples, width).
+
+        Raises:
+            BilevelError: embeddings that are not finite.
         """
         means = []
         for k, count in enumerate(self.data.train.counts):
             images = self.data.train.gather(torch.tensor(k), torch.arange(min(count, EACH)))
             means.append(embed(self.data.normalised(images)).mean(0))
-        wordings = [len(rows) for rows in self.known.rows]
-        rows = torch.cat(self.known.rows).to(self.data.device)
-        return interpolated(rows, torch.stack(means).repeat_interleave(torch.tensor(wordings, device=rows.device), 0))
+        found = torch.stack(means)
+        counts = torch.tensor([len(rows) for rows in self.known.rows])
+        if counts.sum() > ANCHORS:
+            return interpolated(self.known.vectors.to(found.device), found)
+        rows = torch.cat(self.known.rows).to(found.device)
+        return interpolated(rows, found.repeat_interleave(counts.to(found.device), 0), found.mean(0))
 
     @cached_property
     def _vectors(self) -> dict[str, Tensor]:

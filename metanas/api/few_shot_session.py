@@ -24,7 +24,7 @@ from metanas.api.learner import Learner
 from metanas.api.recorder import Recorder
 from metanas.api.tuning_session import record_step
 from metanas.bilevel import Tree
-from metanas.errors import CheckpointError
+from metanas.errors import BilevelError, CheckpointError
 from metanas.evaluation import EpisodicScore
 from metanas.loop import Tuning, named
 from metanas.modes import FewShot
@@ -43,6 +43,7 @@ class FewShotSession:
         self.start: dict[str, Tensor] | None = None  # weights that a supernet learned, for the derived network
         self.best: dict[str, Any] | None = None  # {"step", "accuracy", "outer": {name: tensor}}
         self.seconds = {"structure": 0.0, "learn": 0.0}
+        self.interpolated: bool | None = None  # None: there is nothing to interpolate, or it is not wanted
         self.learner: Learner | None = None
 
     def run(self, tree: dict[str, Any] | None) -> dict[str, Any]:
@@ -120,16 +121,22 @@ class FewShotSession:
         self, parts: FewShotParts, few_shot: FewShot, network: torch.nn.Module, outer: Tree
     ) -> tuple[FewShot, Tree]:
         """The learner that tells validation classes apart better, the interpolated one or the one that was trained."""
-        made = parts.interpolated(few_shot, network, outer)
+        trained, self.interpolated = (few_shot, outer), False
+        try:
+            made = parts.interpolated(few_shot, network, outer)
+        except BilevelError as error:
+            self.recorder.say(f"no prototypes between those of the training classes: {error}")
+            return trained
         said = f"prototypes are put between those of {len(parts.data.train)} training classes"
-        if len(parts.data.validation):
-            count = parts.recipe.evaluation.validation
-            trained, new = (parts.score(*one, "validation", count).accuracy for one in ((few_shot, outer), made))
-            said += f": {100 * new:.2f} % on validation classes, {100 * trained:.2f} % as trained"
-            if new < trained:
+        if len(parts.data.validation) and self.best is not None:
+            new, before = parts.score(*made, "validation", parts.recipe.evaluation.validation).accuracy, self.best
+            said += f": {100 * new:.2f} % on validation classes, {100 * before['accuracy']:.2f} % as trained"
+            if new < before["accuracy"]:
                 self.recorder.say(f"{said}; the describer stays as it was trained")
-                return few_shot, outer
+                return trained
+            self.best = {**before, "accuracy": new}
         self.recorder.say(said)
+        self.interpolated = True
         return made
 
     def _best_of(self, tuning: Tuning) -> Tree:
@@ -174,6 +181,7 @@ class FewShotSession:
             "transductive": {"accuracy": beside.accuracy, "interval": beside.interval},
             "start": {"accuracy": before.accuracy, "interval": before.interval},
             "validation": None if self.best is None else {k: self.best[k] for k in ("step", "accuracy")},
+            "interpolated": self.interpolated,
             "ways": recipe.evaluation.ways,
             "shots": recipe.evaluation.shots,
             "episodes": count,

@@ -12,10 +12,12 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import torch
 
+from metanas.api.host import threads
 from metanas.api.parts import Parts
 from metanas.data import Split
-from metanas.loop import GradientSearch, ValueSearch
+from metanas.loop import GradientSearch, ValueSearch, measured
 from metanas.recipe import override, read
 
 STEPS = 20
@@ -86,20 +88,27 @@ def _deriving(search: GradientSearch) -> float:
 
 
 def _refining(parts: Parts) -> float:
-    """Seconds that the short trainings of a refinement will take, from one over a few steps; 0 without a refinement."""
-    architecture = parts.within.sample(np.random.default_rng(0))
-    refinement = parts.refinement(architecture)
+    """Seconds that the short trainings of a refinement will take; 0 without a refinement.
+
+    From trainings over a few steps, each with the threads that it will have. Of some architectures the slowest counts:
+    what is derived is rarely of the cheap ones.
+    """
+    rng = np.random.default_rng(0)
+    some = [parts.within.sample(rng) for _ in range(EVALUATIONS)]
+    refinement = parts.refinement(some[0])
     if refinement is None:
         return 0.0
     data = parts.data
     share = min(STEPS * parts.recipe.evaluation.batch_size / len(data.inner), 1.0)
     few = replace(data, inner=_first(data.inner, share), outer=_first(data.outer, share))
-    brief = replace(parts, data=few).brief()
-    brief(architecture, 1)  # the first is slower
-    begun = time.monotonic()
-    brief(architecture, 1)
-    whole = (time.monotonic() - begun) * len(data.inner) / len(few.inner)
-    return whole * refinement.epochs / refinement.workers
+    brief, slowest = replace(parts, data=few).brief(), 0.0
+    with threads(max(torch.get_num_threads() // refinement.workers, 1)):
+        measured(brief, some[0], 1)  # the first is slower; one that diverges takes as long
+        for architecture in some:
+            begun = time.monotonic()
+            measured(brief, architecture, 1)
+            slowest = max(slowest, time.monotonic() - begun)
+    return slowest * len(data.inner) / len(few.inner) * refinement.epochs
 
 
 def _first(split: Split, share: float) -> Split:

@@ -73,8 +73,8 @@ class Refinement:
 
     @property
     def epochs(self) -> int:
-        """Of all trainings together."""
-        return sum(min(r.candidates, self.entrants) * r.epochs for r in self.halving.rounds)
+        """How many epochs it takes, one after the other: a round waits for the last of its trainings."""
+        return sum(-(-min(r.candidates, self.entrants) // self.workers) * r.epochs for r in self.halving.rounds)
 
     def steps(self) -> Generator[Evaluation, None, None]:
         """The trainings that are left, in order; values of different rounds do not compare."""

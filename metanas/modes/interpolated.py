@@ -1,12 +1,13 @@
 """Prototypes of new classes from those of known ones: Gaussian process regression from descriptions to embeddings.
 
-    k(v, w) = exp(-rate |v - w|^2)               v, w descriptions
-    A       = (k(V, V) + noise I)^-1 (M - m)     V (classes, d); M (classes, width), the mean embeddings; m their mean
-    c(v)    = m + k(v, V) A
+    k(v, w) = exp(-rate |v - w|^2)              v, w descriptions
+    A       = (k(V, V) + noise I)^-1 (M - m)    V (anchors, d); M (anchors, width), the mean embeddings of their classes
+    c(v)    = m + k(v, V) A                     m the mean over classes
 
-`rate` and `noise` are those of a grid under which M is the likeliest, all numbers of an embedding with one variance:
+A class has an anchor for each of its wordings. `rate` and `noise` are those of a grid under which M is the likeliest,
+all numbers of an embedding with one variance:
 
-    log p = -width / 2 log det(K + noise I) - classes width / 2 log variance + const
+    log p = -width / 2 log det(K + noise I) - anchors width / 2 log variance + const
 
 A describer that was trained beside the embedding knows only which of the known classes an image is not; this asks, once
 the embedding stands, where the known classes came to lie, and goes between them as smoothly as they do.
@@ -48,16 +49,18 @@ class Interpolated(nn.Module):
         return cls(torch.zeros(anchors, d), torch.zeros(anchors, width), torch.zeros(width), torch.zeros(()))
 
     def forward(self, descriptions: Tensor) -> Tensor:
-        return self.mean + torch.exp(-self.rate * _squares(descriptions, self.known)) @ self.weights
+        centre = self.known.mean(0)  # of numbers far from 0 the squares would cancel
+        return self.mean + torch.exp(-self.rate * _squares(descriptions - centre, self.known - centre)) @ self.weights
 
 
 @torch.no_grad()
-def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
+def interpolated(descriptions: Tensor, embeddings: Tensor, mean: Tensor | None = None) -> Interpolated:
     """The describer under which the known classes' embeddings are the likeliest.
 
     Args:
         descriptions: of the known classes, (anchors, d); a class with several wordings stands in several rows.
         embeddings: the mean embedding of the class of each, (anchors, width).
+        mean: what is answered far from all of them, (width,); None: the mean of the rows of `embeddings`.
 
     Returns:
         A module of the embeddings' dtype and device. Time grows with the cube of the anchors, memory with the square.
@@ -73,7 +76,7 @@ def interpolated(descriptions: Tensor, embeddings: Tensor) -> Interpolated:
     """
     _require_fitting(descriptions, embeddings)
     v, rows = (x.cpu().double() for x in (descriptions, embeddings))  # some devices have no float64
-    mean = rows.mean(0)
+    mean = rows.mean(0) if mean is None else mean.cpu().double()
     targets = rows - mean
     some = torch.linspace(0, len(v) - 1, min(len(v), CHOSEN_ON)).round().long()
     rate, noise = _likeliest(_squares(v[some], v[some]), targets[some])

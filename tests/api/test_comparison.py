@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import metanas
 from metanas.api import comparison, pacing
 from metanas.api.cells import Cells
 from metanas.api.handed import Handed
+from metanas.api.host import threads
 from metanas.api.ranking import standings
 from metanas.api.work import prepare
 from metanas.cli.app import app
@@ -217,7 +219,7 @@ def test_a_refinement_has_its_part_of_the_budget(monkeypatch: pytest.MonkeyPatch
     """On a clock that moves by one with each step of a search, and by a hundredth with each example of a training."""
     now = 0.0
     rounds = [{"candidates": 3, "epochs": 1}, {"candidates": 2, "epochs": 4}]
-    changes = {"search.refine": rounds, "space.options.channels": 2, "threads": 1, "device": "cpu", "workers": 2}
+    changes = {"search.refine": rounds, "space.options.channels": 2, "threads": 2, "device": "cpu", "workers": 2}
     recipe = read(override(Recipe().to_json(), {**changes, "search.refine_from": "scratch"}))
     parts = prepare(recipe, None, None, Handed())
 
@@ -229,6 +231,7 @@ def test_a_refinement_has_its_part_of_the_budget(monkeypatch: pytest.MonkeyPatch
         def train(architecture: Any, epochs: int) -> float:
             nonlocal now
             assert len(parts.data.inner) <= 20 * 64, "a few steps only"
+            assert torch.get_num_threads() == 1, "as many threads as each of two trainings has"
             now += epochs * len(parts.data.inner) / 100
             return 0.0
 
@@ -239,10 +242,11 @@ def test_a_refinement_has_its_part_of_the_budget(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(GradientSearch, "_report", lambda search, epoch: None)
     monkeypatch.setattr(pacing.time, "monotonic", lambda: now)
     per_epoch, built = parts.search().per_epoch, 1  # type: ignore[union-attr]
-    refining = (3 * 1 + 2 * 4) / 2 * len(parts.data.inner) / 100
-    assert pacing.epochs_within(parts, 5 * per_epoch + built + refining + 0.01) == 5
-    assert pacing.epochs_within(parts, 5 * per_epoch + built + refining - 0.01) == 4
-    assert pacing.epochs_within(parts, refining / 2) == 1
+    refining = (2 * 1 + 1 * 4) * len(parts.data.inner) / 100  # two at a time: of three trainings the last is alone
+    with threads(2):
+        assert pacing.epochs_within(parts, 5 * per_epoch + built + refining + 0.01) == 5
+        assert pacing.epochs_within(parts, 5 * per_epoch + built + refining - 0.01) == 4
+        assert pacing.epochs_within(parts, refining / 2) == 1
 
 
 def test_evaluations_that_fit_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:

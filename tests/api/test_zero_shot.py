@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import metanas
 from metanas.errors import DataError
-from metanas.modes import Interpolated
+from metanas.modes import Interpolated, interpolated
 from metanas.run import read_events
 
 ROWS, COLUMNS, INKS = ("top", "middle", "bottom"), ("left", "centre", "right"), ("thin", "thick")
@@ -91,7 +93,7 @@ def test_prototypes_lie_between_those_of_the_training_classes(made):
             learner.few_shot.embed(learner.outer, rows[torch.from_numpy(labels == name)], learner.statistics).mean(0)
             for name in names_of
         ]
-    assert torch.allclose(torch.stack(means).mean(0), known["mean"], atol=1e-5)
+    assert torch.allclose(torch.stack(means).mean(0), known["mean"], atol=1e-5), "classes weigh the same"
     module = Interpolated.blank(12, 8, 16)
     module.load_state_dict(known)
     near = torch.cosine_similarity(module(learner.known.vectors).detach(), torch.stack(means), dim=1)
@@ -123,13 +125,47 @@ def test_the_describer_that_tells_validation_classes_apart_better_is_kept(made, 
     for name, x in plain.learner.outer["describer"].items():
         assert torch.equal(kept.learner.outer["describer"][name], x)
     assert kept.accuracy == plain.accuracy
+    results = [json.loads((one.run / "result.json").read_text()) for one in (made, kept, plain)]
+    assert [result["interpolated"] for result in results] == [True, False, None]
 
 
-def test_several_wordings_are_anchors_each(tmp_path):
+def test_a_learner_whose_embeddings_are_not_finite_keeps_its_describer(tmp_path, monkeypatch):
+    from metanas.api import describing
+
+    def broken(rows: Any, means: Any, mean: Any = None) -> Any:
+        return interpolated(rows, means * torch.nan)
+
+    monkeypatch.setattr(describing, "interpolated", broken)
+    kept = learned(tmp_path / "kept", **{"outer.steps": 5})
+    assert "0.weight" in kept.learner.outer["describer"]
+    assert "no prototypes between those of the training classes: descriptions or emb" in said(kept.run)
+    assert json.loads((kept.run / "result.json").read_text())["interpolated"] is False
+
+
+def test_several_wordings_are_anchors_each(tmp_path, monkeypatch):
+    """As many as are few; of more, a class has one."""
+    from metanas.api import describing
+
     told = {name: [f"{name} ink", f"a {of['ink']} mark, {of['row']} {of['column']}"] for name, of in names().items()}
-    settings = QUICK | {"outer.steps": 10}
-    made = metanas.fewshot(
-        data=split(0), learner="zero_shot", descriptions=told, run=tmp_path / "run", settings=settings
-    )
-    assert len(made.learner.outer["describer"]["known"]) == 30
-    assert torch.equal(made.learner.outer["describer"]["known"][:2], made.learner.known.rows[0])
+    settings = QUICK | {"outer.steps": 5}
+    given: dict[str, Any] = {"data": split(0), "learner": "zero_shot", "descriptions": told, "settings": settings}
+    made = metanas.fewshot(**given, run=tmp_path / "each").learner
+    assert len(made.outer["describer"]["known"]) == 30
+    assert torch.equal(made.outer["describer"]["known"][:2], made.known.rows[0])
+    monkeypatch.setattr(describing, "ANCHORS", 29)
+    made = metanas.fewshot(**given, run=tmp_path / "one").learner
+    assert torch.equal(made.outer["describer"]["known"], made.known.vectors)
+
+
+def test_a_network_of_ones_own_by_distance_is_read_back(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        own = nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 16))
+    settings = {name: value for name, value in QUICK.items() if name != "network.options"}
+    settings |= {"learner.options": {"likeness": "distance"}, "outer.steps": 40}
+    given: dict[str, Any] = {"data": split(), "learner": "zero_shot", "descriptions": names(), "settings": settings}
+    made = metanas.fewshot(**given, network=own, run=tmp_path / "own")
+    assert made.accuracy > 0.6 and "known" in made.learner.outer["describer"]
+    x, asked = images()[0][:20], {name: names()[name] for name in UNSEEN["test"]}
+    scores = made.learner.describe(asked).scores(x)
+    assert torch.equal(metanas.load_learner(made.run, network=own).describe(asked).scores(x), scores)

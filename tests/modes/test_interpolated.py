@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import product
 
 import numpy as np
@@ -94,6 +95,29 @@ def test_numbers_go_through_a_blank_one_and_vmap(smooth):
     tasks = torch.stack([x[:5], x[5:10]])
     found = vmap(lambda rows: functional_call(told, numbers, rows))(tasks)
     assert torch.allclose(found, torch.stack([told(rows) for rows in tasks]), atol=1e-5)
+
+
+def test_numbers_far_from_zero_are_no_worse_in_float32(smooth):
+    x, y = smooth
+    near, far = interpolated(x, y), interpolated((x + 1000).float(), y.float())
+    assert torch.allclose(far((x + 1000).float()).double(), near(x), atol=2e-3)
+
+
+def test_the_mean_may_be_that_of_classes_which_weigh_the_same():
+    x = torch.tensor([[0.0], [0.1], [0.2], [5.0]])
+    y = torch.tensor([[1.0], [1.0], [1.0], [3.0]])
+    told, far = interpolated(x, y, torch.tensor([2.0])), torch.tensor([[1e6]])
+    assert told(far).item() == 2.0 and interpolated(x, y)(far).item() == 1.5
+
+
+def test_of_many_rows_some_choose_rate_and_noise(smooth, monkeypatch):
+    x, y = smooth
+    whole = interpolated(x, y)
+    monkeypatch.setattr(sys.modules["metanas.modes.interpolated"], "CHOSEN_ON", 10)
+    some, tenth = interpolated(x, y), interpolated(x[::2], y[::2])
+    assert len(some.known) == 20 and len(tenth.known) == 10
+    assert (some(x) - y).square().mean() < 0.5 * y.var(), "all rows are gone between"
+    assert some.rate != whole.rate, "it was chosen on fewer"
 
 
 def test_classes_that_all_lie_in_one_place_are_no_fault():
