@@ -1,7 +1,8 @@
 """Every controller for the same time on one core: cells found on CIFAR-10 halved to 16x16, looked up in a table.
 
-    METANAS_DATA=... python benchmarks/nasbench201_controllers.py --seeds 3003 --seconds 150 \
-        --results benchmarks/rows/nasbench201_controllers.jsonl
+    METANAS_DATA=... python benchmarks/nasbench201_controllers.py --seeds 3003 --seconds 150 --results rows.jsonl
+
+The rows of docs/results.md are in benchmarks/rows/nasbench201_controllers.jsonl.
 
 Protocol: data, supernet and recipe of `nasbench201_quality.py`, without its refinement but in the row of that name,
 which has a shorter one: it fits into 150 s. Controllers have the options that they have by default. A search by
