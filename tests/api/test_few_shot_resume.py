@@ -43,7 +43,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "meta_sgd": {"learner": "meta_sgd", "learner.options": {"lr": 0.5}},
     "shared": {"learner": "maml", "learner.options": {"steps": 1}, "structure.mode": "shared", **SEARCHED},
     "adapts": {"learner": "maml", "learner.options": {"steps": 1}, "structure.mode": "adapts", **SEARCHED},
+    "told": {"learner": "zero_shot", "episodes.tasks": 1},
 }
+TOLD = {str(k): [float(k % 2), float(k > 4), k / 9] for k in range(10)}
+"""Of the digits."""
 
 
 def quick(*arguments: Any, kind: str = "prototypical", **named: Any) -> Any:
@@ -90,6 +93,7 @@ LONG = {
     "rates": {"kind": "meta_sgd", "settings": {"outer.steps": 9, "evaluation.every": 3, "data.rotations": True}},
     "adapts": {"kind": "adapts", "settings": {"outer.steps": 9, "evaluation.every": 3}},
     "turns": {"kind": "turns", "settings": {"outer.steps": 9, "evaluation.every": 3}},
+    "told": {"kind": "told", "descriptions": TOLD, "settings": {"outer.steps": 9, "evaluation.every": 3}},
 }  # fmt: skip
 MEASURED = ("at", "elapsed", "seconds", "memory", "host_memory")
 
@@ -141,7 +145,8 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("name", "phase"),
     [*(("shared", phase) for phase in PHASES), ("rates", "before a validation"), ("adapts", "at a validation"),
-     ("turns", "before a validation"), ("turns", "the last step")],
+     ("turns", "before a validation"), ("turns", "the last step"), ("told", "at a validation"),
+     ("told", "the last step")],
 )  # fmt: skip
 def test_stopped_and_resumed_is_the_uninterrupted_run(
     wholes: Any, monkeypatch: pytest.MonkeyPatch, name: str, phase: str
@@ -156,7 +161,7 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
     assert state["phase"] == ("structure" if first else "learn")
     assert run.status == "interrupted" and not run.folder.file("result.json").exists()
     torch.manual_seed(99)
-    result = run.resume()
+    result = run.resume(**({"descriptions": TOLD} if name == "told" else {}))
     assert_same(result.run, wholes(name))
     assert [e["resumed"] for e in events(result.run, "begin")] == [False, True]
     steps = [e["step"] for e in events(result.run, "step")]
