@@ -267,9 +267,11 @@ def run_compositions(seeds: Sequence[int], trainings: int, steps: int, each: int
             rows.append(tree_map(lambda *values: sum(values) / len(values), *found))
         for key in rows[0]["ESZSL"]:
             values = {name: [row[name][key] for row in rows] for name in MODELS}
-            more = mean(np.subtract(values["learned"], values["ESZSL"]))
             line = "   ".join(f"{name} {mean(found)}" for name, found in values.items())
-            print(f"{kind}, {key:<20} {line}   learned minus ESZSL {more}")
+            line += "".join(
+                f"   learned minus {name} {mean(np.subtract(values['learned'], values[name]))}" for name in MODELS[1:]
+            )
+            print(f"{kind}, {key:<20} {line}")
         if kind == "sentences":
             for name in MODELS:
                 lost = [row[name]["known wordings"] - row[name]["held-out wordings"] for row in rows]

@@ -121,6 +121,6 @@ def _loaded(
 def _interpolated(tensors: dict[str, Tensor]) -> Interpolated | None:
     """Where the describer was interpolated: one of the same size."""
     known, weights = (tensors.get(f"outer.describer.{name}") for name in ("known", "weights"))
-    return (
-        None if known is None or weights is None else Interpolated.blank(len(known), known.shape[1], weights.shape[1])
-    )
+    if known is None or weights is None:
+        return None
+    return Interpolated.blank(len(known), known.shape[1], weights.shape[1])

@@ -93,11 +93,12 @@ def _refining(parts: Parts) -> float:
     From trainings over a few steps, each with the threads that it will have. Of some architectures the slowest counts:
     what is derived is rarely of the cheap ones.
     """
+    if not parts.recipe.search.refine:
+        return 0.0
     rng = np.random.default_rng(0)
     some = [parts.within.sample(rng) for _ in range(EVALUATIONS)]
     refinement = parts.refinement(some[0])
-    if refinement is None:
-        return 0.0
+    assert refinement is not None  # the recipe wants one
     data = parts.data
     share = min(STEPS * parts.recipe.evaluation.batch_size / len(data.inner), 1.0)
     few = replace(data, inner=_first(data.inner, share), outer=_first(data.outer, share))

@@ -57,7 +57,7 @@ def make_learner(
     Args:
         described: length of a description, for a learner that reads them; `outputs`: width of the network's output;
             `seed`: of the weights of what reads descriptions.
-        reads: descriptions, in place of what is made with these three.
+        reads: the module that reads descriptions, where there is one; else it is made with these three.
 
     Raises:
         RecipeError: an unknown name, an unknown option, or one that cannot be, with the nearest name.
