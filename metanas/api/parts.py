@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -153,8 +153,10 @@ class Parts:
         ops = self.handed.ops or OPS
         return derived(space, architecture, shape, self.data.outputs, ops=ops, phase=phase, seed=seed)
 
-    def training(self, network: Network, *, name: str) -> ScratchTraining:
-        """Its training on inner and outer split, at the beginning."""
+    def training(
+        self, network: Network, *, name: str, warn: Callable[[str], None] = lambda message: None
+    ) -> ScratchTraining:
+        """Its training on inner and outer split, at the beginning. `warn` is told where steps cannot be recorded."""
         origin = self.origin if name == "derived" else None
         changes: dict[str, Any] = {"precision": self.recipe.precision}
         if origin is not None and origin.how == "frozen":
@@ -167,6 +169,7 @@ class Parts:
             augment=self.data.augment,
             task=self.task,
             carried=None if origin is None else origin.carried(network),
+            graphs=self._recorder(self.recipe.evaluation.capture, warn),
         )
 
     def trained(self, network: Network, *, name: str) -> nn.Module:
@@ -216,7 +219,10 @@ class Parts:
         candidate runs, to meet other ranks, to keep the state of random numbers for what is computed twice."""
         section = self.recipe.search
         alone = self.ranks.count == 1 and not controller.single_path and not section.checkpoint
-        return CudaGraphs(self.device, warn) if section.capture and alone and self.device.type == "cuda" else None
+        return self._recorder(section.capture and alone, warn)
+
+    def _recorder(self, wanted: bool, warn: Callable[[str], None] = lambda message: None) -> CudaGraphs | None:
+        return CudaGraphs(self.device, warn) if wanted and self.device.type == "cuda" else None
 
     def _over_ranks(self, problem: Bilevel) -> Bilevel:
         return over_ranks(problem) if self.ranks.count > 1 else problem
@@ -325,4 +331,6 @@ class Parts:
         section = self.recipe.evaluation
         changes = {"lr": lr or section.lr, "precision": self.recipe.precision, "drop_path": 0.0}  # too short for it
         training = make_training(section, **changes)
-        return briefly_trained(build, self.data, training, seed=self.number("objective"), task=self.task)
+        # Threads that record at the same time would be in each other's way.
+        record = partial(self._recorder, self.recipe.search.capture and self.recipe.workers == 1)
+        return briefly_trained(build, self.data, training, seed=self.number("objective"), task=self.task, graphs=record)

@@ -252,7 +252,7 @@ class Session:
     def _train_one(self, name: str, architecture: Architecture, state: dict[str, Any] | None) -> Network:
         parts, started = self.parts, self.recorder.log.elapsed
         network = parts.network(architecture, name=name)
-        training = parts.training(network, name=name)
+        training = parts.training(network, name=name, warn=lambda message: self.recorder.say(message, "warning"))
         if state is not None:
             training.restore(state)
         try:

@@ -1,7 +1,7 @@
 """Bilevel optimisation: the problem, update rules, hypergradient estimators, and one loop that solves it."""
 
 from metanas.bilevel.advance import Adopt, Train, adopt, memory_of, restart, train
-from metanas.bilevel.capture import CapturedEstimator, CudaGraphs, Graphs
+from metanas.bilevel.capture import Captured, CapturedEstimator, CudaGraphs, Graphs
 from metanas.bilevel.curvature import largest_eigenvalue
 from metanas.bilevel.estimator import Estimator, Hypergradient
 from metanas.bilevel.evolution import EvolutionStrategies
@@ -28,6 +28,7 @@ __all__ = [
     "AdamW",
     "Adopt",
     "Bilevel",
+    "Captured",
     "CapturedEstimator",
     "ConjugateGradient",
     "CudaGraphs",

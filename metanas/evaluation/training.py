@@ -3,7 +3,9 @@
     for each step:  lr along a half cosine to 0;  SGD with Nesterov momentum on a shuffled, augmented batch
     test once, with the tracked statistics
 
-A step whose loss or gradient is not finite is left out on the device, and so is what it did to tracked statistics.
+A step whose loss or gradient is not finite is left out on the device, and so is what it did to tracked statistics. On a
+GPU a step may be recorded, and played from then on (`bilevel.capture`): the networks of these spaces are many small
+kernels, which the host launches more slowly than the device runs them.
 
 The settings are those of NAS-Bench-201 (Dong and Yang, ICLR 2020, arXiv:2001.00326) but for the number of epochs. As
 in a search, every random number is a function of (seed, purpose, epoch), so that a training goes on bit for bit.
@@ -20,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metanas.bilevel import torch_step
+from metanas.bilevel import Captured, Graphs, Report, Tree, torch_step
 from metanas.data import CLASSIFICATION, Augmentation, Data, Split, Task, batches, steps
 from metanas.data.seeds import seeded
 from metanas.errors import CheckpointError, DivergedError
-from metanas.network import Network, Precision, WithAuxiliary, computed_in, drop_path, steady
+from metanas.network import Held, Network, Precision, WithAuxiliary, computed_in, drop_path, steady
 from metanas.network.diagnosis import first_not_finite
 from metanas.space import Architecture
 
@@ -123,6 +125,8 @@ class ScratchTraining:
         seed: of the order of the examples and of the augmentation.
         task: whose loss is minimised, and whose metric is reported.
         carried: parameters that were learned elsewhere; None: all begin at random.
+        graphs: records the step, and plays it; not where a step draws random numbers (drop path), nor of a module of
+            the user's, which may do anything in Python. None: its operations are launched one by one.
 
     Raises:
         ValueError: the network has no parameters (torch's own); drop path for something else than a `Network`.
@@ -138,6 +142,7 @@ class ScratchTraining:
         augment: Sequence[Augmentation] = (),
         task: Task = CLASSIFICATION,
         carried: Carried | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         self.network, self.split, self.settings, self.seed = network, train, settings, seed
         self.augment, self.task = tuple(augment), task
@@ -156,8 +161,10 @@ class ScratchTraining:
         moving = {id(p) for p in self.parameters.values()}
         self.fixed = [] if slow.rate else [m for m in network.modules() if not _owns(m, moving)]
         self.statistics = [x for x in network.buffers() if x.is_floating_point()]
+        if settings.drop_path or not isinstance(self.plain, Network) or isinstance(self.plain, Held):
+            graphs = None
         self.optimizer = torch.optim.SGD(
-            _groups(self.parameters, slow),
+            _groups(self.parameters, slow, None if graphs is None else train.targets.device),
             settings.lr,
             settings.momentum,
             weight_decay=settings.weight_decay,
@@ -165,6 +172,7 @@ class ScratchTraining:
             fused=True,
         )
         self.step = torch_step(self.optimizer, self.parameters, clip=settings.clip)
+        self.captured = None if graphs is None else Captured(self._once, graphs)
 
     def epochs(self) -> Iterator[Epoch]:
         """The epochs that are left, in order; between two of them the training may be asked for its `state()`.
@@ -195,23 +203,13 @@ class ScratchTraining:
 
     def _steps(self) -> Tensor:
         sums = torch.zeros(4, device=self.split.targets.device)
-        for k, (inputs, targets) in enumerate(self._batches(), self.epoch * self.per_epoch):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.rate(k, self.per_epoch) * group["share"]
-            statistics = torch._foreach_clone(self.statistics) if self.statistics else []
+        live, once = (list(self.parameters.values()), self.statistics), self.captured or self._once
+        for k, batch in enumerate(self._batches(), self.epoch * self.per_epoch):
+            self._set_rate(self.settings.rate(k, self.per_epoch))
             self.noise.manual_seed(seeded(self.seed, "drop path", k).initial_seed())
             with steady(self.plain, seeded(self.seed, "own draws", k).initial_seed()):
-                outputs = computed_in(self.settings.precision, self.network, inputs)
-            if isinstance(self.network, WithAuxiliary):
-                outputs, beside = outputs
-                loss = self.task.loss(outputs, targets) + self.settings.auxiliary * self.task.loss(beside, targets)
-            else:
-                loss = self.task.loss(outputs, targets)
-            gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
-            skipped = self.step.report.skipped
-            good = self.step.apply(gradients, loss.detach()).skipped == skipped
-            for now, before in zip(self.statistics, statistics, strict=True):
-                now.copy_(torch.where(good, now, before))
+                outputs, good, self.step.report = once(live, batch)
+            loss, targets = self.step.report.loss, batch[1]
             with torch.no_grad():
                 metric = torch.as_tensor(self.task.metric(outputs, targets), device=sums.device).float()
                 row, there = (
@@ -220,6 +218,33 @@ class ScratchTraining:
                 )
                 sums += torch.where(torch.stack([good, good, good & there, good & there]), row, 0.0) * len(targets)
         return sums
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # where a recording reads it
+                group["lr"].fill_(rate * group["share"])
+            else:
+                group["lr"] = rate * group["share"]
+
+    def _once(self, live: Tree, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Report]:
+        """One step: the outputs, whether its update was finite, and what the optimiser saw."""
+        inputs, targets = batch
+        statistics = torch._foreach_clone(self.statistics) if self.statistics else []
+        with torch.enable_grad():
+            outputs = computed_in(self.settings.precision, self.network, inputs)
+            if isinstance(self.network, WithAuxiliary):
+                outputs, beside = outputs
+                loss = self.task.loss(outputs, targets) + self.settings.auxiliary * self.task.loss(beside, targets)
+            else:
+                loss = self.task.loss(outputs, targets)
+            gradients = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
+        skipped = self.step.skipped.clone()
+        report = self.step.apply(gradients, loss.detach())
+        good = report.skipped == skipped
+        with torch.no_grad():
+            for now, before in zip(self.statistics, statistics, strict=True):
+                now.copy_(torch.where(good, now, before))
+        return outputs.detach(), good, report
 
     def _give_up(self) -> None:
         inputs, _ = next(self._batches())
@@ -254,13 +279,25 @@ class ScratchTraining:
             p = self.parameters[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)  # p's layout
         self.epoch = state["epoch"]
+        if self.captured is not None:  # the optimiser's memory is elsewhere now
+            self.captured.forget()
 
 
-def _groups(parameters: Mapping[str, nn.Parameter], slow: Carried) -> list[dict[str, Any]]:
-    """Groups of an optimiser, none of them empty, each with its share of the learning rate."""
+def _groups(parameters: Mapping[str, nn.Parameter], slow: Carried, device: torch.device | None) -> list[dict[str, Any]]:
+    """Groups of an optimiser, none of them empty, each with its share of the learning rate.
+
+    Args:
+        device: where each has a tensor for its rate, as a recording needs it; None: the rates are numbers.
+    """
     new = [p for name, p in parameters.items() if name not in slow.names]
     old = [p for name, p in parameters.items() if name in slow.names]
-    return [{"params": group, "share": share} for group, share in ((new, 1.0), (old, slow.rate)) if group]
+    groups: list[dict[str, Any]] = [
+        {"params": group, "share": share} for group, share in ((new, 1.0), (old, slow.rate)) if group
+    ]
+    if device is not None:
+        for group in groups:
+            group["lr"] = torch.zeros((), dtype=torch.float32, device=device)
+    return groups
 
 
 def _owns(module: nn.Module, moving: Collection[int]) -> bool:
@@ -325,6 +362,7 @@ def briefly_trained(
     *,
     seed: int,
     task: Task | None = None,
+    graphs: Callable[[], Graphs | None] = lambda: None,
 ) -> Briefly:
     """Short trainings from scratch on the inner split, all with the same seeds, judged on the outer one.
 
@@ -334,13 +372,15 @@ def briefly_trained(
         build: architecture -> network on the data's device.
         settings: of the training, but for the number of epochs.
         task: whose loss and metric it is; None: the data's.
+        graphs: makes what records a training's steps, as for `ScratchTraining`; called for each.
     """
     task = task or data.task
 
     def train(architecture: Architecture, epochs: int) -> tuple[nn.Module, Score]:
         network = build(architecture)
         once = replace(settings, epochs=epochs, warmup=0)
-        for _ in ScratchTraining(network, data.inner, once, seed=seed, augment=data.augment, task=task).epochs():
+        more: dict[str, Any] = {"seed": seed, "augment": data.augment, "task": task, "graphs": graphs()}
+        for _ in ScratchTraining(network, data.inner, once, **more).epochs():
             pass
         return network, score(network, data.outer, task=task)
 

@@ -89,7 +89,8 @@ class SearchRecipe(Section):
         warmup: epochs in which only the weights are trained; None: a sixth of all.
         executor: of the supernet; "fused" computes together what reads the same value, after a comparison with "plain".
         checkpoint: forget what is inside the cells in the forward pass and compute it twice, for less memory.
-        capture: on a GPU, launch steps as CUDA graphs (`bilevel.capture`), where nothing in them reads the host.
+        capture: on a GPU, launch steps as CUDA graphs (`bilevel.capture`), where nothing in them reads the host; those
+            of short trainings too, where no others run beside them.
         guard: what may end the search early.
         perturb, perturb_steps: of SDARTS; goes with every controller whose weights are not one-hot.
         align: how strongly the weights are trained so that all cells want the same (Lambda-DARTS: 0.125), at the end of
@@ -179,7 +180,8 @@ class EvaluationRecipe(Section):
     """Training from scratch, as in `evaluation.Training`.
 
     `random`: how many random architectures stand beside; `space`: options of the space that differ from the search's,
-    as more channels; `drop_path`, `auxiliary`: of the paper's evaluation of DARTS, 0.2 and 0.4 there.
+    as more channels; `drop_path`, `auxiliary`: of the paper's evaluation of DARTS, 0.2 and 0.4 there; `capture`: on a
+    GPU, launch steps as CUDA graphs, where nothing is dropped at random and the network is made of operations.
     """
 
     epochs: Whole = 25
@@ -191,6 +193,7 @@ class EvaluationRecipe(Section):
     clip: Rate = 5.0
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     auxiliary: Part = 0.0
+    capture: bool = True
     random: Annotated[int, Field(ge=0)] = 3
     space: Options = Field(default_factory=dict)
 
