@@ -229,7 +229,7 @@ class ScratchTraining:
     def _once(self, live: Tree, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Report]:
         """One step: the outputs, whether its update was finite, and what the optimiser saw."""
         inputs, targets = batch
-        statistics = torch._foreach_clone(self.statistics) if self.statistics else []
+        statistics = [x.clone() for x in self.statistics]
         with torch.enable_grad():
             outputs = computed_in(self.settings.precision, self.network, inputs)
             if isinstance(self.network, WithAuxiliary):
