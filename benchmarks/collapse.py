@@ -57,7 +57,7 @@ def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     raw = cifar16(os.environ["METANAS_DATA"], cache=options.cache)
     sizes = {"inner": options.images, "outer": options.images, "test": 1000}
     data = load_data((raw["x_train"], raw["y_train"]), seed=seed, augment=(Crop(2), Flip()), name="cifar16", **sizes)
-    space = load_space("nasbench201", channels=options.channels, cells=1)
+    space = load_space("nasbench201", channels=options.channels, cells=options.cells)
     network = fused(supernet(space, data.shape, data.outputs, seed=seed))
     search = GradientSearch(
         space,
@@ -66,7 +66,7 @@ def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         FirstOrder(),
         Darts(lr=options.lr),
         data,
-        Schedule(epochs=options.epochs, lr=0.1),
+        Schedule(epochs=options.epochs, warmup=options.warmup, lr=0.1),
         seed=seed,
         guards=(Silent(),),
     )
@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--channels", type=int, default=4)
+    parser.add_argument("--cells", type=int, default=1)
+    parser.add_argument("--warmup", type=int, default=0)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
     options = parser.parse_args()
