@@ -5,7 +5,8 @@
 Protocol: CIFAR-10 halved to 16x16 (2x2 means), 2,000 inner and 2,000 outer images, crop with padding 2 and flip, batch
 64, supernet of C 4, N 1, first order, Adam on omega at 0.1 (a large step, to provoke a collapse), 25 epochs, no
 warm-up, one thread. A guard is a pure function of what the epochs say: each search runs once, to its end, and every
-guard is asked afterwards where it would have ended it and with which epoch's cell.
+guard is asked afterwards where it would have ended it and with which epoch's cell. With --then each seed is searched
+again, with the guard on skips and `darts_pt` to go on where it speaks.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ class Silent(Guard):
         return None
 
 
-def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """What each epoch of a search says."""
+def searched(seed: int, options: argparse.Namespace, *, then: bool = False) -> tuple[list[dict[str, Any]], str]:
+    """What each epoch of a search says, and the cell that it ends with; `then`: where a guard hands it over."""
     import torch
     from cifar import cifar16
 
     from metanas.bilevel import FirstOrder
-    from metanas.controllers import Darts
+    from metanas.controllers import Darts, DartsPt
     from metanas.data import Crop, Flip, load_data
     from metanas.loop import GradientSearch, Schedule
     from metanas.modes import meta_network
@@ -68,7 +69,8 @@ def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         data,
         Schedule(epochs=options.epochs, warmup=options.warmup, lr=0.1),
         seed=seed,
-        guards=(Silent(),),
+        guards=(SkipShare(most=0.5),) if then else (Silent(),),
+        instead=DartsPt() if then else None,
     )
     rows, started = [], time.perf_counter()
     for step in search.steps():
@@ -77,7 +79,7 @@ def searched(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
             health = {"epoch": r.epoch, "entropy": r.entropy, "skip_share": r.skip_share, "eigenvalue": r.eigenvalue}
             rows.append({**health, "key": str(r.architecture), "seconds": time.perf_counter() - started})
             print(json.dumps({"seed": seed, "outer_loss": r.outer_loss, **rows[-1]}), flush=True)
-    return rows
+    return rows, str(search.derive())
 
 
 def main() -> None:
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--channels", type=int, default=4)
     parser.add_argument("--cells", type=int, default=1)
+    parser.add_argument("--then", action="store_true", help="again, with darts_pt to go on where the guard speaks")
     parser.add_argument("--warmup", type=int, default=0)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--cache", default="runs/cifar16.npz", help="where the halved images are kept")
@@ -98,7 +101,7 @@ def main() -> None:
     accuracy = table("cifar10_test")
     found: dict[str, list[float]] = {}
     for seed in options.seeds:
-        rows = searched(seed, options)
+        rows, _ = searched(seed, options)
         ends = {"to its end": rows[-1]["epoch"], "best epoch": max(rows, key=lambda r: accuracy[r["key"]])["epoch"]}
         past = [Health(r["epoch"], r["entropy"], r["skip_share"], r["eigenvalue"]) for r in rows]
         for name, guard in GUARDS.items():
@@ -110,6 +113,11 @@ def main() -> None:
             key = rows[epoch - 1]["key"]
             found.setdefault(name, []).append(accuracy[key])
             print(f"seed {seed}  {name:<15} epoch {epoch:>3}  {accuracy[key]:.2f}  {key}", flush=True)
+        if options.then:
+            past, key = searched(seed, options, then=True)
+            found.setdefault("handed over", []).append(accuracy[key])
+            after = next((r["epoch"] for r in past if (r["skip_share"] or 0) >= 0.5), None)
+            print(f"seed {seed}  handed over after epoch {after}  {accuracy[key]:.2f}  {key}", flush=True)
     for name, values in found.items():
         print(f"{name:<15} mean {statistics.mean(values):.2f}  {' '.join(f'{v:.2f}' for v in values)}")
 

@@ -6,10 +6,11 @@ Weights: SGD from 0.025 to 0.001 along half a cosine, Nesterov momentum 0.9, dec
 Adam at 3e-4 with decays 0.5 and 0.999, weight decay 1e-3 (DARTS), first order, no warm-up; crop with padding 4 and
 flip. After each epoch the cell that would be derived is looked up in the table of trained networks (CIFAR-10, test, 200
 epochs) and written as a line of the results. A guard is a pure function of what epochs say: one search says where each
-of them would have ended it; with --guards the eigenvalue is measured for the one that reads it. With --refine the
-derived cell and its neighbours are trained for short times from scratch, as in the table's own 12-epoch runs (batches
-of 256, rate 0.1), the best kept, as the recipe's `search.refine` does: 25 cells for 2 epochs, 5 for 6. The state is
-kept after each epoch and each short training: what was cut off goes on.
+of them would have ended it; with --guards the eigenvalue is measured for the one that reads it. With --then the guard
+on skips hands a search over to `darts_pt` where it speaks. With --refine the derived cell and its neighbours are
+trained for short times from scratch, as in the table's own 12-epoch runs (batches of 256, rate 0.1), the best kept, as
+the recipe's `search.refine` does: 25 cells for 2 epochs, 5 for 6. The state is kept after each epoch and each short
+training: what was cut off goes on.
 
 Dong, Yang: NAS-Bench-201, ICLR 2020, arXiv:2001.00326; published with it: DARTS (first order) 54.30, GDAS 93.61.
 """
@@ -99,7 +100,8 @@ def searched(options: argparse.Namespace, data: Data) -> GradientSearch:
         data,
         schedule,
         seed=options.seed,
-        guards=(Silent(),) if options.guards else (),
+        guards=(SkipShare(most=0.5),) if options.then else (Silent(),) if options.guards else (),
+        instead=DartsPt() if options.then else None,
         graphs=CudaGraphs(data.device, print) if records else None,
     )
 
@@ -185,6 +187,7 @@ def main() -> None:
     parser.add_argument("--guards", action="store_true", help="measure the eigenvalue after each epoch")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no epoch begins later")
     parser.add_argument("--refine", action="store_true", help="short trainings about the derived cell")
+    parser.add_argument("--then", action="store_true", help="darts_pt goes on where more than half of the cell skips")
     parser.add_argument("--warmup", type=int, default=0, help="epochs in which only the weights are trained")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

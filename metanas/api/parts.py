@@ -19,7 +19,7 @@ from metanas.api.origin import Origin
 from metanas.api.ranks import Ranks
 from metanas.api.trained import trained_for
 from metanas.bilevel import Bilevel, CudaGraphs, Estimator, ScoreFunction, over_ranks
-from metanas.controllers import Controller, GradientController, ParetoController, ValueController
+from metanas.controllers import Controller, DartsPt, GradientController, ParetoController, ValueController
 from metanas.data import Data, Task
 from metanas.data.seeds import seeded
 from metanas.evaluation import (
@@ -211,6 +211,7 @@ class Parts:
             trained=trained_for(self.recipe, network, self.task, self._over_ranks),
             share=self.ranks.share,
             guards=make_guards(self.recipe.search.guard),
+            instead=DartsPt() if self.recipe.search.guard.then == "darts_pt" else None,
             graphs=self._graphs(controller, warn),
         )
 

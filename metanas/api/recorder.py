@@ -109,7 +109,8 @@ class Recorder:
             self.say(f"after epoch {report.epoch} every choice goes on with its {shown} strongest candidates")
         if report.verdict is not None:
             back, reason = report.verdict.epoch, report.verdict.reason
-            self.log.write("guard", step=step, epoch=report.epoch, back_to=back, reason=reason)
+            instead = {} if report.instead is None else {"instead": report.instead}
+            self.log.write("guard", step=step, epoch=report.epoch, back_to=back, reason=reason, **instead)
             self.say(ended_by_guard(report), "warning")
 
     def pace(self, step: int, seconds: Mapping[str, float]) -> None:
@@ -207,10 +208,15 @@ def ended_by_guard(report: Report) -> str:
     """The verdict of a guard, as it is told.
 
     >>> from types import SimpleNamespace as Some
-    >>> ended_by_guard(Some(epoch=9, verdict=Some(epoch=5, reason="skip share 0.50 reached 0.5")))
+    >>> verdict = Some(epoch=5, reason="skip share 0.50 reached 0.5")
+    >>> ended_by_guard(Some(epoch=9, verdict=verdict, instead=None))
     'a guard ended the search after epoch 9, with the structure of epoch 5: skip share 0.50 reached 0.5'
+    >>> ended_by_guard(Some(epoch=9, verdict=verdict, instead="DartsPt"))
+    'a guard hands the search over to DartsPt after epoch 9: skip share 0.50 reached 0.5'
     """
     assert report.verdict is not None  # who asks has looked
+    if report.instead is not None:
+        return f"a guard hands the search over to {report.instead} after epoch {report.epoch}: {report.verdict.reason}"
     back = f", with the structure of epoch {report.verdict.epoch}" if report.verdict.epoch != report.epoch else ""
     return f"a guard ended the search after epoch {report.epoch}{back}: {report.verdict.reason}"
 

@@ -109,6 +109,8 @@ class Session:
             if search.watch.verdict is not None:
                 back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
                 self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}
+                if search.instead is not None:
+                    self.guarded["instead"] = type(search.instead).__name__
             found = self._derived(search)
         else:
             self._by_value(search)
@@ -191,6 +193,8 @@ class Session:
         """Where a refinement's trainings begin, if those weights are of another epoch than the architecture."""
         guard = self.guarded
         if guard is None or guard["epoch"] == guard["back_to"] or self.parts.recipe.search.refine_from != "supernet":
+            return ""
+        if "instead" in guard:  # what was derived is of the supernet as it is
             return ""
         return (
             f"; they begin with the supernet's weights of epoch {guard['epoch']}, the architecture is that of epoch "
@@ -287,6 +291,7 @@ class Session:
         derived, scratch = rows.pop("derived"), rows.pop("scratch", None)
         origin = self.parts.origin
         by_epochs = self.parts.searches and self.parts.by_gradient
+        ended = None if "instead" in (self.guarded or {}) else self.guarded
         return {
             "schema": SCHEMA,
             "metanas": __version__,
@@ -298,6 +303,6 @@ class Session:
             "search_seconds": self.search_seconds,
             "train_seconds": sum(row["seconds"] for row in self.done),
             "steps": self.steps,
-            **({"epochs": (self.guarded or {}).get("epoch", self.parts.recipe.search.epochs)} if by_epochs else {}),
+            **({"epochs": self.parts.recipe.search.epochs if ended is None else ended["epoch"]} if by_epochs else {}),
             **({} if self.guarded is None else {"guard": self.guarded}),
         }

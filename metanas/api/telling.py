@@ -131,7 +131,10 @@ def _searched(document: Mapping[str, Any], data: Mapping[str, Any]) -> Rows:
     else:
         rows |= {"Estimator": search["estimator"], "Epochs": search["epochs"]}
         guard = data.get("guard")
-        rows |= {"Ended by a guard": f"after epoch {guard['epoch']}: {guard['reason']}"} if guard else {}
+        if guard:
+            instead = guard.get("instead")
+            label = f"Handed over to {instead} by a guard" if instead else "Ended by a guard"
+            rows |= {label: f"after epoch {guard['epoch']}: {guard['reason']}"}
     rows |= {"Epochs of the training from scratch": evaluation["epochs"], "Seed": recipe["seed"]}
     return rows | _times(document, {"Seconds of the search": data.get("search_seconds")})
 

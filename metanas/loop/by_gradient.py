@@ -5,8 +5,8 @@
             weights <- SGD on the inner loss at mixing weights drawn for it (and perturbed, where the schedule says)
             mix drawn; hypergradient; omega <- controller's optimiser   (not in the warm-up, nor where omega is fixed)
             yield Step
-        the last Step of the epoch carries a Report; a guard may end the search there (see `guard`), or the weakest
-        candidates go (see `shrinking`)
+        the last Step of the epoch carries a Report; a guard may end the search there, or hand it over to a controller
+        that cannot collapse (see `guard`), or the weakest candidates go (see `shrinking`)
 
 An update that is not finite is left out, on the device; the search gives up when too many steps in a row had one.
 
@@ -45,7 +45,7 @@ from metanas.data import Data, Task, batches, steps
 from metanas.data.batches import Batch
 from metanas.data.seeds import seeded
 from metanas.errors import DivergedError
-from metanas.loop.checks import check_perturbed, check_scored, check_share
+from metanas.loop.checks import check_instead, check_perturbed, check_scored, check_share
 from metanas.loop.clock import Clock
 from metanas.loop.guard import Guard, Health, Probe, Verdict, Watch, entropy, skip_share
 from metanas.loop.perturbation import perturbed
@@ -83,13 +83,15 @@ class GradientSearch:
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
+        instead: controller of fixed omega that takes over where a guard speaks, for the epochs that are left and the
+            derivation; None: the search ends there.
         graphs: records the steps of weights and the estimates, and plays them (`bilevel.capture`); not where a step
             reads the host (`single_path`). None: they are launched operation by operation.
 
     Raises:
         SpaceError: the controller cannot search the space (`GradientController.start`); its weights are one-hot, and
             the schedule perturbs them; what `trained` or a controller that is `scored` cannot be with (`Trained.check`,
-            `checks.check_scored`).
+            `checks.check_scored`); `instead` cannot go on after it (`checks.check_instead`).
         BilevelError: the problem has no inner loss.
         ValueError: the network has no parameters (torch's own); a batch that the ranks cannot share evenly.
     """
@@ -110,11 +112,13 @@ class GradientSearch:
         trained: Trained = PLAIN,
         share: tuple[int, int] = (0, 1),
         guards: Sequence[Guard] = (),
+        instead: GradientController | None = None,
         graphs: Graphs | None = None,
     ) -> None:
         self.space, self.network, self.problem, self.estimator = space, network, problem, estimator
         self.controller, self.data, self.schedule, self.seed = controller, data, schedule, seed
         self.task, self.share, self.trained = task or data.task, share, trained
+        self.instead = instead
         self.clock, self.watch = Clock(data.device), Watch(guards)
         self.step = 0
         self.per_epoch = min(steps(split, schedule.batch_size) for split in (data.inner, data.outer))
@@ -122,6 +126,7 @@ class GradientSearch:
         check_perturbed(controller, schedule.perturb)
         trained.check(controller)
         check_scored(controller, estimator, price)
+        check_instead(controller, instead, space, price)
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
@@ -158,6 +163,11 @@ class GradientSearch:
         """Steps of the whole search."""
         return self.per_epoch * self.schedule.epochs
 
+    @property
+    def ended(self) -> bool:
+        """Whether a guard has ended the search."""
+        return self.watch.verdict is not None and self.instead is None
+
     def steps(self) -> Iterator[Step]:
         """The steps that are left, in order; between two of them the search may be asked for its `state()`.
 
@@ -166,7 +176,7 @@ class GradientSearch:
                 names the step, the losses and the first layer whose output is not finite.
         """
         self._give_up_if_lost()
-        while self.step < self.total and self.watch.verdict is None:
+        while self.step < self.total and not self.ended:
             epoch, start = divmod(self.step, self.per_epoch)
             self._set_rate(self.schedule.rate(epoch))
             for k, h in enumerate(self._iterations(epoch, start), start + 1):
@@ -298,6 +308,7 @@ class GradientSearch:
             verdict = self.watch.look(Health(epoch + 1, spread, share, eigenvalue), self.relaxed.omega)
         before = self.shrunk
         self._shrink(epoch + 1, weights, verdict)
+        self._hand_over()
         loss, derived = (None, None) if architecture is None else self.score(one_path(self.space.choices, architecture))
         return Report(
             epoch=epoch + 1,
@@ -314,9 +325,20 @@ class GradientSearch:
             skip_share=share,
             eigenvalue=eigenvalue,
             verdict=verdict,
+            instead=None if verdict is None or self.instead is None else type(self.instead).__name__,
             kept=named(self.space, self.shrunk[-1][1]) if len(self.shrunk) > len(before) else None,
             cost=None if price is None else float(price.expected(weights)),
         )
+
+    def _hand_over(self) -> None:
+        """Where a guard has spoken, the controller that goes on begins: with its omega, which stays."""
+        if self.watch.verdict is None or self.instead is None or self.controller is self.instead:
+            return
+        self.controller = self.relaxed.controller = self.instead
+        begun = self.instead.start(self.space, generator=seeded(self.seed, "omega"))
+        with torch.no_grad():
+            for name, x in self.relaxed.omega.items():
+                x.copy_(begun[name])
 
     def _shrink(self, epochs: int, weights: Mapping[str, Tensor], verdict: Verdict | None) -> None:
         """After an epoch: lets go of what is weakest where a stage is over; with omega, what is left goes back."""
@@ -448,5 +470,6 @@ class GradientSearch:
         kept = state.get("shrunk", [])
         self.shrunk = [(epochs, {name: tuple(rows) for name, rows in each.items()}) for epochs, each in kept]
         self._keep()
+        self._hand_over()
         self.step = state["step"]
         self.carry = tree_map(lambda x: x.to(self.sums.device), state.get("carry", ()))  # the first version kept none

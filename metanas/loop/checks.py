@@ -3,6 +3,7 @@
 perturbed weights    with a controller that runs one candidate of each choice
 another estimator    than `ScoreFunction`, with a controller that learns from the value of the loss
 a price              with such a controller: it has no gradient that the charge's could join
+another controller   that goes on after a guard, of another supernet, or where it would learn omega or a cost
 a batch              that the ranks cannot share evenly
 """
 
@@ -13,6 +14,7 @@ from metanas.controllers import GradientController
 from metanas.data import Data
 from metanas.errors import SpaceError
 from metanas.loop.pricing import Price
+from metanas.space import Space
 
 
 def check_scored(controller: GradientController, estimator: Estimator, price: Price | None) -> None:
@@ -36,6 +38,31 @@ def check_scored(controller: GradientController, estimator: Estimator, price: Pr
         raise SpaceError(f"estimator: {name} learns from values of the loss; take ScoreFunction, got {got}")
     if price is not None:
         raise SpaceError(f"price: {name} learns from values and not from gradients; bound the space in its place")
+
+
+def check_instead(
+    controller: GradientController, instead: GradientController | None, space: Space, price: Price | None
+) -> None:
+    """Raises SpaceError where `instead` cannot go on with the supernet of a controller, after a guard.
+
+    >>> from metanas.controllers import Darts, DartsPt, Gdas
+    >>> from metanas.space import chain, one_of, op
+    >>> space = Space(chain(("y", one_of("y", {"conv": op("conv"), "skip": op("skip")}))))
+    >>> check_instead(Darts(), DartsPt(), space, None)
+    >>> check_instead(Gdas(), DartsPt(), space, None)
+    Traceback (most recent call last):
+    metanas.errors.SpaceError: instead: the supernet of Gdas is not trained as DartsPt needs it; leave it out
+    """
+    if instead is None:
+        return
+    before, after = type(controller).__name__, type(instead).__name__
+    if not instead.fixed:
+        raise SpaceError(f"instead: {after} learns omega, which would not stay where it begins; take DartsPt")
+    if price is not None:
+        raise SpaceError(f"instead: {after} does not look at the price; leave one of them out")
+    alike = instead.supernet_space(space) is controller.supernet_space(space) is space
+    if not alike or instead.single_path != controller.single_path:
+        raise SpaceError(f"instead: the supernet of {before} is not trained as {after} needs it; leave it out")
 
 
 def check_perturbed(controller: GradientController, perturb: float) -> None:

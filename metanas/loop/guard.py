@@ -5,6 +5,7 @@
                    largest eigenvalue of the Hessian of the outer loss in omega
         verdict <- guard(health of all those epochs)     None: go on
         the first verdict ends the search; omega goes back to that of the epoch that it names
+        or hands it over (`GradientSearch(instead=)`) to a controller of fixed omega, for the epochs that are left
 
     SkipShare          too many derived choices skip                 back to the last epoch in which that was not so
     Decided            the weights have no entropy left to lose      nothing more would happen
@@ -100,7 +101,7 @@ class SkipShare(Guard):
         if not self.roll_back:
             return Verdict(now.epoch, reason)
         if not before:  # plain DARTS on NAS-Bench-201 begins like this
-            reason += ", and no epoch had less to go back to; try another controller: darts_pt, drnas"
+            reason += ", and no epoch had less to go back to (darts_pt can go on: search.guard.then)"
         return Verdict(before[-1] if before else now.epoch, reason)
 
 

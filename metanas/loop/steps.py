@@ -24,7 +24,8 @@ class Report:
     what is lost by making the choice. `weights` are the mean mixing weights by choice, `entropy` their mean entropy, 1
     where all candidates weigh the same. `skip_share` is that of the derived choices which skip, of those that could;
     `eigenvalue` the largest of the Hessian of the outer loss in omega, where a guard wants it; `verdict` that of the
-    guard that ends the search here. All but the verdict is from before omega goes back. `kept` are the labels of the
+    guard that ends the search here, or hands it over to the controller named by `instead`. All but the verdict is from
+    before omega goes back. `kept` are the labels of the
     candidates that are left of each choice, where some are let go of after this epoch. `cost` is the
     expected cost at the mean mixing weights, where a search has one.
 
@@ -47,6 +48,7 @@ class Report:
     skip_share: float | None = None
     eigenvalue: float | None = None
     verdict: Verdict | None = None
+    instead: str | None = None
     kept: Mapping[str, tuple[str, ...]] | None = None
     cost: float | None = None
 

@@ -92,7 +92,7 @@ class RunState:
     training: tuple[Training, ...] = ()
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
-    guard: str | None = None  # why a guard ended the search before its last epoch
+    guard: str | None = None  # what a guard did, and why
     tuning: Tuning | None = None  # None: a search
     few_shot: FewShot | None = None  # its outer steps are in `tuning`
     how: str | None = None  # of a transfer: finetune, frozen, search
@@ -326,9 +326,15 @@ def _epoch(state: RunState, event: Record) -> RunState:
 
 
 def _guard(state: RunState, event: Record) -> RunState:
-    """The search is over: no epoch is to come."""
-    epoch = whole(event, "epoch")
-    return replace(state, guard=string(event, "reason") or "no reason given", epochs=epoch or state.epochs)
+    """The search is over, and no epoch is to come; or another controller goes on."""
+    epoch, reason, instead = (
+        whole(event, "epoch"),
+        string(event, "reason") or "no reason given",
+        string(event, "instead"),
+    )
+    if instead:
+        return replace(state, guard=f"a guard handed the search over to {instead}: {reason}")
+    return replace(state, guard=f"a guard ended the search: {reason}", epochs=epoch or state.epochs)
 
 
 def _pace(state: RunState, event: Record) -> RunState:

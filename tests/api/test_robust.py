@@ -31,9 +31,46 @@ def test_the_run_says_that_and_why(quick: Quick) -> None:
     assert said == f"a guard ended the search after epoch {event['epoch']}: {event['reason']}"
     assert {k: event[k] for k in ("epoch", "back_to", "reason")} == result_of(result)["guard"]
     assert result_of(result)["epochs"] == event["epoch"]
-    assert read(result.run).guard == event["reason"]
+    assert read(result.run).guard == f"a guard ended the search: {event['reason']}"
     card = metanas.export(result, result.run / "out", formats=["card"])[0].read_text()
     assert f"after epoch {event['epoch']}: {event['reason']}" in card
+
+
+def test_another_controller_goes_on_where_it_is_asked_for(quick: Quick) -> None:
+    settings = ENDS | {"search.options.lr": 0.5, "search.guard.then": "darts_pt"}
+    result = quick(run="first", controller="darts", settings=settings)
+    events = list(metanas.load_run("first").events())
+    (event,) = [e for e in events if e["kind"] == "guard"]
+    assert event["instead"] == "DartsPt" and event["epoch"] < 4
+    assert [e["epoch"] for e in events if e["kind"] == "epoch"] == [1, 2, 3, 4]
+    last = [e for e in events if e["kind"] == "epoch"][-1]
+    assert all(max(row) == pytest.approx(min(row)) for row in last["weights"].values()), last["weights"]
+    (said,) = [e["message"] for e in events if e["kind"] == "log" and e["level"] == "warning"]
+    assert said == f"a guard hands the search over to DartsPt after epoch {event['epoch']}: {event['reason']}"
+    found = result_of(result)
+    assert found["guard"]["instead"] == "DartsPt" and found["epochs"] == 4
+    state = read(result.run)
+    assert state.epochs == 4 and state.guard == f"a guard handed the search over to DartsPt: {event['reason']}"
+    card = metanas.export(result, result.run / "out", formats=["card"])[0].read_text()
+    assert "Handed over to DartsPt by a guard" in card
+
+
+@pytest.mark.parametrize(
+    ("controller", "settings", "words"),
+    [
+        ("gdas", {}, "search.guard.then: darts_pt cannot go on after Gdas; take end"),
+        ("pc_darts", {}, "search.guard.then: darts_pt cannot go on after PcDarts; take end"),
+        (
+            "darts",
+            {"search.cost": "parameters"},
+            "search.guard.then: darts_pt cannot go on after search.cost; take end",
+        ),
+    ],
+)
+def test_what_cannot_go_on_is_refused(quick: Quick, controller: str, settings: dict[str, Any], words: str) -> None:
+    guard = {"search.guard.skip_share": 0.5, "search.guard.then": "darts_pt"}
+    with pytest.raises(RecipeError, match=words):
+        quick(controller=controller, settings=guard | settings)
 
 
 def result_of(result: Any) -> dict[str, Any]:

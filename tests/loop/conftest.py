@@ -67,6 +67,7 @@ def tiny() -> SimpleNamespace:
         loss: Callable[..., Any] = F.cross_entropy,
         seed: int = 0,
         guards: Any = (),
+        instead: Any = None,
         **schedule: Any,
     ) -> GradientSearch:
         space, data = tiny_space(), data or tiny_data()
@@ -83,6 +84,7 @@ def tiny() -> SimpleNamespace:
             settings,
             seed=seed,
             guards=guards,
+            instead=instead,
         )
 
     return SimpleNamespace(space=tiny_space(), data=tiny_data, search=search, classes=CLASSES)

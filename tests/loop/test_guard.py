@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from metanas.controllers import Darts, DartsPt, DrNas
+from metanas.controllers import Darts, DartsPt, DrNas, Gdas, PcDarts
+from metanas.controllers.perturbation import most_missed
 from metanas.errors import SpaceError
 from metanas.loop import Decided, EigenvalueGrowth, Guard, Health, Probe, SkipShare, Verdict
 from metanas.run.checkpoints import load, save
@@ -28,7 +29,7 @@ def test_too_many_skips_end_a_search_with_the_last_epoch_that_had_fewer():
     assert guard(seen(shares=[0.0, 0.4])) is None and guard(seen(shares=[None])) is None
     assert guard(seen(shares=[0.2, 0.4, None, 0.6])) == Verdict(4, "skip share 0.60 reached 0.5")
     stays = Verdict(
-        4, "skip share 1.00 reached 0.5, and no epoch had less to go back to; try another controller: darts_pt, drnas"
+        4, "skip share 1.00 reached 0.5, and no epoch had less to go back to (darts_pt can go on: search.guard.then)"
     )
     assert guard(seen(shares=[0.5, 1.0])) == stays, "where none had fewer omega stays"
     assert SkipShare(most=0.5, roll_back=False)(seen(shares=[0.2, 0.6])).epoch == 4
@@ -189,3 +190,77 @@ def test_a_checkpoint_that_knows_no_guards_goes_on(tiny):
     again = tiny.search()
     again.restore(old)
     assert len(list(again.steps())) == search.total - 1 and again.watch.past == []
+
+
+def handed_over(tiny, controller=None):
+    """A search that `DartsPt` takes over after its third epoch of six."""
+    return tiny.search(controller=controller, epochs=6, warmup=1, guards=(Ends(at=3, to=2),), instead=DartsPt())
+
+
+def test_another_controller_goes_on_where_a_guard_speaks(tiny):
+    search, free = handed_over(tiny), tiny.search(epochs=6, warmup=1)
+    (reports, omegas), (before, _) = run(search), run(free)
+    assert [(r.weights, r.inner_loss) for r in reports[:3]] == [(r.weights, r.inner_loss) for r in before[:3]]
+    assert [r.instead for r in reports] == [None, None, "DartsPt", None, None, None]
+    assert [r.verdict is None for r in reports] == [True, True, False, True, True, True], "it is not asked again"
+    assert search.step == search.total and not search.ended
+    assert all(not x.any() for omega in omegas[3:] for x in omega.values()), "uniform weights to the end"
+    assert [r.outer_loss is None for r in reports] == [True, False, False, True, True, True]
+    assert [r.architecture is None for r in reports] == [False] * 3 + [True] * 3
+
+
+def test_the_one_that_goes_on_derives(tiny):
+    search = handed_over(tiny, DrNas(lr=0.1))
+    run(search)
+    weights = {name: torch.full((len(x),), 1 / len(x)) for name, x in search.relaxed.omega.items()}
+    assert search.derive() == most_missed(search.space, weights, lambda mix: search.score(mix)[0])
+
+
+def test_it_trains_the_weights_at_uniform_mixtures(tiny):
+    """As a search that begins as this one does, and whose omega is put to its beginning by hand."""
+    search, twin = handed_over(tiny), tiny.search(epochs=6, warmup=1)
+    run(search)
+    for step in twin.steps():
+        if step.step == 3 * twin.per_epoch:
+            break
+    state = copy.deepcopy(twin.state())
+    state["omega"] = {name: torch.zeros_like(x) for name, x in state["omega"].items()}
+    fixed = tiny.search(controller=DartsPt(), epochs=6, warmup=1)
+    fixed.restore(state)
+    list(fixed.steps())
+    assert all(torch.equal(search.theta[name], x) for name, x in fixed.theta.items())
+
+
+@pytest.mark.parametrize("after", [1, 3, 4, 5])
+def test_what_was_handed_over_resumes(tiny, tmp_path, after):
+    whole = handed_over(tiny)
+    run(whole)
+    cut = handed_over(tiny)
+    for step in cut.steps():
+        if step.step == after * cut.per_epoch:
+            break
+    save(tmp_path, 1, cut.state(), 0)
+    again = handed_over(tiny)
+    again.restore(load(tmp_path).tree)
+    assert again.controller.fixed is (after >= 3)
+    list(again.steps())
+    assert all(torch.equal(again.theta[name], x) for name, x in whole.theta.items())
+    assert again.derive() == whole.derive()
+
+
+@pytest.mark.parametrize(
+    ("controller", "instead", "words"),
+    [
+        (Gdas(), DartsPt(), "instead: the supernet of Gdas is not trained as DartsPt needs it; leave it out"),
+        (
+            PcDarts(parts=2),
+            DartsPt(),
+            "instead: the supernet of PcDarts is not trained as DartsPt needs it; leave it out",
+        ),
+        (Darts(), DrNas(), "instead: DrNas learns omega, which would not stay where it begins; take DartsPt"),
+    ],
+)
+def test_what_cannot_go_on_is_refused(tiny, controller, instead, words):
+    with pytest.raises(SpaceError) as caught:
+        tiny.search(controller=controller, instead=instead)
+    assert str(caught.value) == words

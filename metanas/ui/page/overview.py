@@ -76,7 +76,7 @@ def _notices(state: RunState, now: float | None) -> Iterator[str]:
     if status in ("running", "killed") and age is not None:
         yield tag("p", safe(f"last heard of {duration(age)} before this page was written"), cls="notice warn")
     if state.guard:
-        yield tag("p", safe(f"a guard ended the search: {state.guard}"), cls="notice warn")
+        yield tag("p", safe(state.guard), cls="notice warn")
     if state.skipped:
         share = f" ({percent(state.skipped / state.step)})" if state.step else ""
         text = f"{state.skipped} update{'' if state.skipped == 1 else 's'} skipped{share}: not finite, masked"

@@ -100,7 +100,7 @@ def alarms(state: RunState) -> list[str]:
         return []
     last, found = state.history[-1], list[str]()
     if state.guard:
-        found.append(f"a guard ended the search: {state.guard}")
+        found.append(state.guard)
     skips, could = _counted(last, state.choices)
     if could >= FEWEST and skips / could >= COLLAPSED:
         share = f"skip share {skips / could:.2f}: the search may be collapsing to skip connections"
