@@ -76,7 +76,13 @@ def searched(seed: int, options: argparse.Namespace, *, then: bool = False) -> t
     for step in search.steps():
         if step.report is not None:
             r = step.report
-            health = {"epoch": r.epoch, "entropy": r.entropy, "skip_share": r.skip_share, "eigenvalue": r.eigenvalue}
+            health = {
+                "epoch": r.epoch,
+                "instead": r.instead,
+                "entropy": r.entropy,
+                "skip_share": r.skip_share,
+                "eigenvalue": r.eigenvalue,
+            }
             rows.append({**health, "key": str(r.architecture), "seconds": time.perf_counter() - started})
             print(json.dumps({"seed": seed, "outer_loss": r.outer_loss, **rows[-1]}), flush=True)
     return rows, str(search.derive())
@@ -103,10 +109,11 @@ def main() -> None:
     for seed in options.seeds:
         rows, _ = searched(seed, options)
         ends = {"to its end": rows[-1]["epoch"], "best epoch": max(rows, key=lambda r: accuracy[r["key"]])["epoch"]}
-        past = [Health(r["epoch"], r["entropy"], r["skip_share"], r["eigenvalue"]) for r in rows]
+        learned = rows[options.warmup :]  # guards do not look before
+        past = [Health(r["epoch"], r["entropy"], r["skip_share"], r["eigenvalue"]) for r in learned]
         for name, guard in GUARDS.items():
             spoken = ((k, guard(past[:k])) for k in range(1, len(past) + 1))
-            after, verdict = next(((k, v) for k, v in spoken if v is not None), (len(past), None))
+            after, verdict = next(((past[k - 1].epoch, v) for k, v in spoken if v is not None), (len(rows), None))
             ends[name] = rows[-1]["epoch"] if verdict is None else verdict.epoch
             print(f"seed {seed}  {name:<15} after epoch {after}, back to {ends[name]}: {verdict and verdict.reason}")
         for name, epoch in ends.items():
@@ -116,7 +123,7 @@ def main() -> None:
         if options.then:
             past, key = searched(seed, options, then=True)
             found.setdefault("handed over", []).append(accuracy[key])
-            after = next((r["epoch"] for r in past if (r["skip_share"] or 0) >= 0.5), None)
+            after = next((r["epoch"] for r in past if r["instead"]), None)
             print(f"seed {seed}  handed over after epoch {after}  {accuracy[key]:.2f}  {key}", flush=True)
     for name, values in found.items():
         print(f"{name:<15} mean {statistics.mean(values):.2f}  {' '.join(f'{v:.2f}' for v in values)}")

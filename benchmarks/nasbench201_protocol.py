@@ -137,7 +137,8 @@ class Kept:
         if architecture is not None:
             test = float(self.table.columns["cifar10_test"][self.table.places[str(architecture)]])
         seconds = self.before + time.perf_counter() - self.begun
-        row = {"controller": self.options.controller, "seed": self.options.seed, "seconds": round(seconds, 1)}
+        name = self.options.controller + (", then darts_pt" if self.options.then else "")
+        row = {"controller": name, "seed": self.options.seed, "seconds": round(seconds, 1)}
         row |= {"test": test, **what}
         with self.options.results.open("a", encoding="ascii") as file:
             file.write(json.dumps(row | {"arch": str(architecture)}) + "\n")

@@ -47,9 +47,11 @@ def _of_gradients(section: SearchRecipe, controller: Controller, kind: str) -> I
     guard = section.guard
     if not learned and any(limit is not None for limit in (guard.skip_share, guard.entropy, guard.eigenvalue)):
         yield f"search.guard: {kind} learns no omega that could be guarded; leave the guards out"
-    if guard.then != "end" and (not mixes or isinstance(controller, PcDarts) or section.cost is not None):
-        what = "search.cost" if section.cost is not None else kind
-        yield f"search.guard.then: darts_pt cannot go on after {what}; take end"
+    if guard.then != "end":
+        beside = [f"search.{key}" for key in ("cost", "shrink_to") if getattr(section, key) is not None]
+        if not mixes or isinstance(controller, PcDarts):
+            beside = [kind]
+        yield from (f"search.guard.then: darts_pt cannot go on after {what}; take end" for what in beside)
     if not learned and section.shrink_to is not None:
         yield f"search.shrink_to: {kind} learns no omega that tells what is weak; leave it out"
     if section.perturb and not mixes:

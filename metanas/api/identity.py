@@ -97,7 +97,7 @@ def refuse_difference(folder: RunFolder, before: Any, now: Mapping[str, Any], de
 
 
 def _with_defaults(identity: Any, defaults: Mapping[str, Any]) -> Any:
-    """An identity with the recipe's settings that are missing in it; what is inside of a setting is left alone."""
+    """An identity with the recipe's settings that are missing in it."""
     if not isinstance(identity, dict):
         return identity
     whole = dict(identity)
@@ -105,9 +105,20 @@ def _with_defaults(identity: Any, defaults: Mapping[str, Any]) -> Any:
         whole["data handed over"] = {"task": FIRST_TASK, **facts}
     for name, default in defaults.items():
         if name not in FREE:
-            found = whole.get(name, default)
-            whole[name] = {**default, **found} if isinstance(default, dict) and isinstance(found, dict) else found
+            whole[name] = _filled(whole.get(name, default), default)
     return whole
+
+
+def _filled(found: Any, default: Any) -> Any:
+    """A section with what is missing in it and in the sections inside; options are whole, whatever is in them.
+
+    >>> _filled({"guard": {"entropy": 0.1}, "options": {}}, {"guard": {"then": "end"}, "options": {"lr": 1}, "lr": 2})
+    {'guard': {'entropy': 0.1, 'then': 'end'}, 'options': {}, 'lr': 2}
+    """
+    if not isinstance(found, dict) or not isinstance(default, dict):
+        return found
+    known = {key: value if key == "options" else _filled(value, default.get(key)) for key, value in found.items()}
+    return known | {key: value for key, value in default.items() if key not in known}
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -22,6 +22,8 @@ from metanas.recipe import override, read
 
 STEPS = 20
 """Steps of an epoch that are timed at most; those of a short epoch all are, with what is measured at its end."""
+RECORDED = 200
+"""Steps of a training that are timed where it is recorded first, which takes as long as some dozens of them."""
 EVALUATIONS = 3
 JUDGED = 10
 """Evaluations of the supernet that are timed at most, where an architecture is derived by them."""
@@ -73,6 +75,8 @@ class _Enough(Exception):
 
 def _deriving(search: GradientSearch) -> float:
     """Seconds that a search will take to derive, from the first evaluations of the supernet that it asks for."""
+    if search.instead is not None:  # whose derivation may be the one, and takes longer
+        search.controller = search.instead
     done, begun = 0, time.monotonic()
 
     def told(count: int) -> None:
@@ -100,7 +104,8 @@ def _refining(parts: Parts) -> float:
     refinement = parts.refinement(some[0])
     assert refinement is not None  # the recipe wants one
     data = parts.data
-    share = min(STEPS * parts.recipe.evaluation.batch_size / len(data.inner), 1.0)
+    count = STEPS if parts.device.type == "cpu" else RECORDED
+    share = min(count * parts.recipe.evaluation.batch_size / len(data.inner), 1.0)
     few = replace(data, inner=_first(data.inner, share), outer=_first(data.outer, share))
     brief, slowest = replace(parts, data=few).brief(), 0.0
     with threads(max(torch.get_num_threads() // refinement.workers, 1)):

@@ -108,9 +108,8 @@ class Recorder:
             shown = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "all"
             self.say(f"after epoch {report.epoch} every choice goes on with its {shown} strongest candidates")
         if report.verdict is not None:
-            back, reason = report.verdict.epoch, report.verdict.reason
-            instead = {} if report.instead is None else {"instead": report.instead}
-            self.log.write("guard", step=step, epoch=report.epoch, back_to=back, reason=reason, **instead)
+            then = {"back_to": report.verdict.epoch} if report.instead is None else {"instead": report.instead}
+            self.log.write("guard", step=step, epoch=report.epoch, **then, reason=report.verdict.reason)
             self.say(ended_by_guard(report), "warning")
 
     def pace(self, step: int, seconds: Mapping[str, float]) -> None:

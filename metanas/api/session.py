@@ -108,9 +108,9 @@ class Session:
                 self.recorder.say(remark)
             if search.watch.verdict is not None:
                 back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
-                self.guarded = {"epoch": search.watch.past[-1].epoch, "back_to": back, "reason": reason}
-                if search.instead is not None:
-                    self.guarded["instead"] = type(search.instead).__name__
+                over = search.instead is not None and search.controller is search.instead
+                then = {"instead": type(search.instead).__name__} if over else {"back_to": back}
+                self.guarded = {"epoch": search.watch.past[-1].epoch, **then, "reason": reason}
             found = self._derived(search)
         else:
             self._by_value(search)
@@ -192,9 +192,9 @@ class Session:
     def _begun(self) -> str:
         """Where a refinement's trainings begin, if those weights are of another epoch than the architecture."""
         guard = self.guarded
-        if guard is None or guard["epoch"] == guard["back_to"] or self.parts.recipe.search.refine_from != "supernet":
+        if guard is None or "instead" in guard or self.parts.recipe.search.refine_from != "supernet":
             return ""
-        if "instead" in guard:  # what was derived is of the supernet as it is
+        if guard["epoch"] == guard["back_to"]:
             return ""
         return (
             f"; they begin with the supernet's weights of epoch {guard['epoch']}, the architecture is that of epoch "

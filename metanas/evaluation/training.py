@@ -172,7 +172,8 @@ class ScratchTraining:
             fused=True,
         )
         self.step = torch_step(self.optimizer, self.parameters, clip=settings.clip)
-        self.captured = None if graphs is None else Captured(self._once, graphs)
+        self.graphs = graphs
+        self.captured: Captured | None = None  # while epochs run
 
     def epochs(self) -> Iterator[Epoch]:
         """The epochs that are left, in order; between two of them the training may be asked for its `state()`.
@@ -181,12 +182,22 @@ class ScratchTraining:
             DivergedError: a whole epoch brought no finite update; it names the step, the loss and the first layer whose
                 output is not finite.
         """
-        while self.epoch < self.settings.epochs:
-            loss, seen, score, scored = self._run().tolist()
-            if not seen:
-                self._give_up()
-            self.epoch += 1
-            yield Epoch(self.epoch, self.settings.epochs, loss / seen, score / scored if scored else None)
+        self.captured = None if self.graphs is None else Captured(self._once, self.graphs)
+        try:
+            while self.epoch < self.settings.epochs:
+                loss, seen, score, scored = self._run().tolist()
+                if not seen:
+                    self._give_up()
+                self.epoch += 1
+                yield Epoch(self.epoch, self.settings.epochs, loss / seen, score / scored if scored else None)
+        finally:
+            self._forget()
+            self.captured = None  # it knows this training: without the cycle all goes at once
+
+    def _forget(self) -> None:
+        """A recording has memory of its own, as much as a step takes."""
+        if self.captured is not None:
+            self.captured.forget()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.settings.batch_size
@@ -279,8 +290,7 @@ class ScratchTraining:
             p = self.parameters[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)  # p's layout
         self.epoch = state["epoch"]
-        if self.captured is not None:  # the optimiser's memory is elsewhere now
-            self.captured.forget()
+        self._forget()  # the optimiser's memory is elsewhere now
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], slow: Carried, device: torch.device | None) -> list[dict[str, Any]]:

@@ -83,8 +83,8 @@ class GradientSearch:
         share: (rank, ranks) of this process: its part of every batch. The problem's losses are then those over all
             ranks (`bilevel.over_ranks`), and every rank holds the same weights and the same omega at every step.
         guards: what may end the search before its last epoch.
-        instead: controller of fixed omega that takes over where a guard speaks, for the epochs that are left and the
-            derivation; None: the search ends there.
+        instead: controller of fixed omega that takes over where a guard speaks, for the epochs that are left, where
+            there are some, and the derivation; None: the search ends there.
         graphs: records the steps of weights and the estimates, and plays them (`bilevel.capture`); not where a step
             reads the host (`single_path`). None: they are launched operation by operation.
 
@@ -126,7 +126,7 @@ class GradientSearch:
         check_perturbed(controller, schedule.perturb)
         trained.check(controller)
         check_scored(controller, estimator, price)
-        check_instead(controller, instead, space, price)
+        check_instead(controller, instead, space, price, shrinks=schedule.shrink_to is not None)
         self.shrunk: list[tuple[int, Rows]] = []  # after how many epochs, and what was left
         self.batch: Any = None  # what the weights are trained on in this step
         omega = controller.start(space, generator=seeded(seed, "omega"))
@@ -325,7 +325,7 @@ class GradientSearch:
             skip_share=share,
             eigenvalue=eigenvalue,
             verdict=verdict,
-            instead=None if verdict is None or self.instead is None else type(self.instead).__name__,
+            instead=type(self.instead).__name__ if verdict and self.controller is self.instead else None,
             kept=named(self.space, self.shrunk[-1][1]) if len(self.shrunk) > len(before) else None,
             cost=None if price is None else float(price.expected(weights)),
         )
@@ -333,6 +333,8 @@ class GradientSearch:
     def _hand_over(self) -> None:
         """Where a guard has spoken, the controller that goes on begins: with its omega, which stays."""
         if self.watch.verdict is None or self.instead is None or self.controller is self.instead:
+            return
+        if self.watch.past[-1].epoch == self.schedule.epochs:  # nothing would be trained at its weights
             return
         self.controller = self.relaxed.controller = self.instead
         begun = self.instead.start(self.space, generator=seeded(self.seed, "omega"))

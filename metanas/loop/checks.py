@@ -9,6 +9,8 @@ a batch              that the ranks cannot share evenly
 
 from __future__ import annotations
 
+import torch
+
 from metanas.bilevel import Estimator, ScoreFunction
 from metanas.controllers import GradientController
 from metanas.data import Data
@@ -41,15 +43,20 @@ def check_scored(controller: GradientController, estimator: Estimator, price: Pr
 
 
 def check_instead(
-    controller: GradientController, instead: GradientController | None, space: Space, price: Price | None
+    controller: GradientController,
+    instead: GradientController | None,
+    space: Space,
+    price: Price | None = None,
+    *,
+    shrinks: bool = False,
 ) -> None:
     """Raises SpaceError where `instead` cannot go on with the supernet of a controller, after a guard.
 
     >>> from metanas.controllers import Darts, DartsPt, Gdas
     >>> from metanas.space import chain, one_of, op
     >>> space = Space(chain(("y", one_of("y", {"conv": op("conv"), "skip": op("skip")}))))
-    >>> check_instead(Darts(), DartsPt(), space, None)
-    >>> check_instead(Gdas(), DartsPt(), space, None)
+    >>> check_instead(Darts(), DartsPt(), space)
+    >>> check_instead(Gdas(), DartsPt(), space)
     Traceback (most recent call last):
     metanas.errors.SpaceError: instead: the supernet of Gdas is not trained as DartsPt needs it; leave it out
     """
@@ -58,10 +65,16 @@ def check_instead(
     before, after = type(controller).__name__, type(instead).__name__
     if not instead.fixed:
         raise SpaceError(f"instead: {after} learns omega, which would not stay where it begins; take DartsPt")
+    if shrinks:
+        raise SpaceError(f"instead: {after} would derive what shrink_to has let go of; leave one of them out")
     if price is not None:
         raise SpaceError(f"instead: {after} does not look at the price; leave one of them out")
     alike = instead.supernet_space(space) is controller.supernet_space(space) is space
-    if not alike or instead.single_path != controller.single_path:
+    rows = [
+        {name: x.shape for name, x in c.start(space, generator=torch.Generator()).items()}
+        for c in (controller, instead)
+    ]
+    if not alike or rows[0] != rows[1] or instead.single_path != controller.single_path:
         raise SpaceError(f"instead: the supernet of {before} is not trained as {after} needs it; leave it out")
 
 

@@ -101,7 +101,7 @@ class SkipShare(Guard):
         if not self.roll_back:
             return Verdict(now.epoch, reason)
         if not before:  # plain DARTS on NAS-Bench-201 begins like this
-            reason += ", and no epoch had less to go back to (darts_pt can go on: search.guard.then)"
+            reason += ", and no epoch had less to go back to"
         return Verdict(before[-1] if before else now.epoch, reason)
 
 

@@ -54,8 +54,8 @@ class GuardRecipe(Section):
     low. `eigenvalue`: when the largest eigenvalue of the Hessian of the outer loss in omega grows by that factor, as a
     mean over `window` epochs against that `earlier` epochs before (RobustDARTS: 1.3); measured on `examples` of the
     outer split. `roll_back`: omega goes back to before that; the supernet's weights, where a refinement starts, do not.
-    `then`: "end", or "darts_pt": omega goes back to its beginning and stays there, the weights are trained to the last
-    epoch, and the operations that the supernet misses most are derived.
+    `then`: "end", or "darts_pt": whichever guard speaks, omega goes back to its beginning and stays there, the weights
+    are trained to the last epoch, and the operations that the supernet misses most are derived.
     """
 
     skip_share: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -93,6 +93,7 @@ class RunState:
     networks: tuple[Trained, ...] = ()
     log: tuple[LogLine, ...] = ()
     guard: str | None = None  # what a guard did, and why
+    guarded_at: int | None = None  # after which epoch
     tuning: Tuning | None = None  # None: a search
     few_shot: FewShot | None = None  # its outer steps are in `tuning`
     how: str | None = None  # of a transfer: finetune, frozen, search
@@ -321,7 +322,7 @@ def _epoch(state: RunState, event: Record) -> RunState:
         best=() if rewound else state.best,
         training=() if rewound else state.training,
         networks=() if rewound else state.networks,
-        guard=None if rewound else state.guard,
+        guard=None if rewound and (state.guarded_at is None or point.epoch <= state.guarded_at) else state.guard,
     )
 
 
@@ -332,6 +333,7 @@ def _guard(state: RunState, event: Record) -> RunState:
         string(event, "reason") or "no reason given",
         string(event, "instead"),
     )
+    state = replace(state, guarded_at=epoch)
     if instead:
         return replace(state, guard=f"a guard handed the search over to {instead}: {reason}")
     return replace(state, guard=f"a guard ended the search: {reason}", epochs=epoch or state.epochs)

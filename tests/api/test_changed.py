@@ -22,6 +22,7 @@ from metanas.controllers import Darts
 from metanas.errors import CheckpointError, InterruptedSearchError, MetanasError, RunError
 from metanas.network import OPS
 from metanas.run import ask
+from metanas.run.checkpoints import load, save
 
 Quick = Callable[..., Any]
 
@@ -92,6 +93,15 @@ def test_a_changed_recipe(stopped: Any, images: Any) -> None:
     change(run, "recipe.json", lambda data: data["recipe"]["search"].update(epochs=5, lr=0.2))
     said = refusal(run, images)
     assert "was changed since its checkpoint: search.epochs was 2, is 5; search.lr was 0.1, is 0.2; undo that" in said
+
+
+def test_a_run_that_did_not_know_a_setting_goes_on(stopped: Any, images: Any) -> None:
+    run = stopped()
+    found = load(run.folder.checkpoints)
+    search = found.tree["identity"]["search"]
+    del search["guard"]["then"], search["capture"], found.tree["identity"]["evaluation"]["capture"]
+    save(run.folder.checkpoints, found.step, found.tree, found.event_offset)
+    assert run.resume(data=images).test_score > 0
 
 
 @pytest.mark.parametrize("key", ["threads", "checkpoint_seconds"])

@@ -185,15 +185,20 @@ def test_what_fits_is_measured(monkeypatch: pytest.MonkeyPatch, batch_size: int)
     assert pacing.epochs_within(parts, 0.1) == 1
 
 
-@pytest.mark.parametrize(("controller", "asked"), [("rsps:evaluations=9", 9), ("darts_pt", 30)])
+HANDED_OVER = {"search.guard.skip_share": 0.5, "search.guard.then": "darts_pt"}
+
+
+@pytest.mark.parametrize(
+    ("controller", "asked", "more"), [("rsps:evaluations=9", 9, {}), ("darts_pt", 30, {}), ("darts", 30, HANDED_OVER)]
+)
 def test_a_derivation_by_evaluations_has_its_part_of_the_budget(
-    monkeypatch: pytest.MonkeyPatch, controller: str, asked: int
+    monkeypatch: pytest.MonkeyPatch, controller: str, asked: int, more: dict[str, Any]
 ) -> None:
     """On a clock that moves by one with each step, and by two with each evaluation of the supernet."""
     now = 0.0
     contender = comparison.Contender.of(controller)
     changes = {"search.controller": contender.name, "search.options": dict(contender.options), "device": "cpu"}
-    changes |= {"space.options.channels": 2, "threads": 1}
+    changes |= {"space.options.channels": 2, "threads": 1, **more}
     parts = prepare(read(override(Recipe().to_json(), changes)), None, None, Handed())
 
     def moved(search: GradientSearch, h: Any, batches: Any) -> None:

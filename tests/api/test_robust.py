@@ -55,11 +55,29 @@ def test_another_controller_goes_on_where_it_is_asked_for(quick: Quick) -> None:
     assert "Handed over to DartsPt by a guard" in card
 
 
+def test_what_was_handed_over_goes_on_from_a_stop(quick: Quick, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ENDS | {"search.options.lr": 0.5, "search.guard.then": "darts_pt"}
+    whole = quick(run="whole", controller="darts", settings=settings)
+
+    def stops(recorder: Recorder, *args: Any) -> None:
+        raise InterruptedSearchError("stopped", None)
+
+    for method in ("derivation", "train"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, method, stops)
+            with pytest.raises(InterruptedSearchError):
+                quick(run=method, controller="darts", settings=settings)
+        again = metanas.load_run(method).resume(data=images)
+        assert again.architecture == whole.architecture and again.test_score == whole.test_score
+        assert result_of(again)["guard"] == result_of(whole)["guard"] and result_of(again)["epochs"] == 4
+
+
 @pytest.mark.parametrize(
     ("controller", "settings", "words"),
     [
         ("gdas", {}, "search.guard.then: darts_pt cannot go on after Gdas; take end"),
         ("pc_darts", {}, "search.guard.then: darts_pt cannot go on after PcDarts; take end"),
+        ("darts", {"search.shrink_to": 2}, "search.guard.then: darts_pt cannot go on after search.shrink_to; take end"),
         (
             "darts",
             {"search.cost": "parameters"},

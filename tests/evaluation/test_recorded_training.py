@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -95,9 +97,11 @@ def test_it_goes_on_from_its_state(network: Any, replays: Any) -> None:
     next(cut.epochs())
     state = copy.deepcopy(cut.state())
     graphs = replays()
-    again, _ = trained(network(1), graphs)  # has recorded, with its memory elsewhere
+    again = ScratchTraining(network(1), images(), NUMBERS, seed=0, augment=(Crop(1),), graphs=graphs)
+    running = again.epochs()
+    next(running), next(running)  # has recorded, with its memory elsewhere
     again.restore(state)
-    assert [e.loss for e in again.epochs()] == pytest.approx([e.loss for e in epochs[1:]], rel=1e-6)
+    assert [e.loss for e in running] == pytest.approx([e.loss for e in epochs[1:]], rel=1e-6)
     assert_alike(again, whole, rtol=1e-6)
     assert graphs.recordings == 2
 
@@ -135,6 +139,18 @@ def test_every_short_training_has_a_recorder_of_its_own(problems: Any, replays: 
     assert found == pytest.approx(plain, rel=1e-4) and [g.recordings for g in made] == [1, 1]
 
 
+def test_nothing_of_a_training_is_left_when_it_is_over(network: Any, replays: Any) -> None:
+    """Without the collector: on a GPU dozens of short trainings would wait for it, each with the memory of a step."""
+    gc.disable()
+    try:
+        training, _ = trained(network(), replays())
+        gone = weakref.ref(training)
+        del training
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("spoiled", [False, True], ids=["finite", "an image that is not"])
 def test_on_a_gpu_it_is_the_same_training(network: Any, spoiled: bool) -> None:
@@ -144,4 +160,3 @@ def test_on_a_gpu_it_is_the_same_training(network: Any, spoiled: bool) -> None:
     plain, twins = trained(network().cuda(), None, images(spoiled, "cuda"))
     assert_alike(found, plain, rtol=1e-2)
     assert [(e.loss, e.score) for e in epochs] == [pytest.approx((e.loss, e.score), rel=1e-2) for e in twins]
-    assert found.captured is not None and found.captured.play is not None

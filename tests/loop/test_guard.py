@@ -28,9 +28,7 @@ def test_too_many_skips_end_a_search_with_the_last_epoch_that_had_fewer():
     guard = SkipShare(most=0.5)
     assert guard(seen(shares=[0.0, 0.4])) is None and guard(seen(shares=[None])) is None
     assert guard(seen(shares=[0.2, 0.4, None, 0.6])) == Verdict(4, "skip share 0.60 reached 0.5")
-    stays = Verdict(
-        4, "skip share 1.00 reached 0.5, and no epoch had less to go back to (darts_pt can go on: search.guard.then)"
-    )
+    stays = Verdict(4, "skip share 1.00 reached 0.5, and no epoch had less to go back to")
     assert guard(seen(shares=[0.5, 1.0])) == stays, "where none had fewer omega stays"
     assert SkipShare(most=0.5, roll_back=False)(seen(shares=[0.2, 0.6])).epoch == 4
 
@@ -264,3 +262,15 @@ def test_what_cannot_go_on_is_refused(tiny, controller, instead, words):
     with pytest.raises(SpaceError) as caught:
         tiny.search(controller=controller, instead=instead)
     assert str(caught.value) == words
+
+
+def test_what_has_let_candidates_go_cannot_go_on_so(tiny):
+    with pytest.raises(SpaceError, match="instead: DartsPt would derive what shrink_to has let go of"):
+        tiny.search(instead=DartsPt(), shrink_to=2)
+
+
+def test_after_the_last_epoch_nothing_is_handed_over(tiny):
+    search = tiny.search(epochs=3, warmup=1, guards=(Ends(at=3, to=2),), instead=DartsPt())
+    reports, _ = run(search)
+    assert reports[-1].verdict == Verdict(2, "so it was said") and reports[-1].instead is None
+    assert not search.controller.fixed and any(x.any() for x in search.relaxed.omega.values())

@@ -90,6 +90,17 @@ def test_a_guard_that_ended_the_search_is_told_of_until_the_epoch_is_repeated() 
     assert again.guard is None and again.epochs == 9 and alarms(again) == []
 
 
+def test_a_guard_that_handed_the_search_over_is_told_of_to_the_end() -> None:
+    state = folded([epoch(1, "cccc", epochs=4), epoch(2, "cccc", epochs=4)])
+    state = fold(state, {"kind": "guard", "epoch": 2, "instead": "DartsPt", "reason": "skip share 0.50 reached 0.5"})
+    said = "a guard handed the search over to DartsPt: skip share 0.50 reached 0.5"
+    assert state.guard == said and state.epochs == 4
+    for k in (3, 4, 4):  # the last one again, after a resume
+        state = fold(state, epoch(k, "cccc", epochs=4, entropy=1.0))
+    assert alarms(state) == [said], "and not of weights that are equal"
+    assert fold(state, epoch(2, "cccc", epochs=4)).guard is None
+
+
 def test_weights_that_are_equal_at_the_end_are_told_of_and_before_it_are_not() -> None:
     early = folded([epoch(1, "cccc", entropy=UNDECIDED, epochs=2)])
     assert alarms(early) == []
