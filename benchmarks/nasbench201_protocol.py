@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--guards", action="store_true", help="measure the eigenvalue after each epoch")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no epoch begins later")
     parser.add_argument("--refine", action="store_true", help="short trainings about the derived cell")
-    parser.add_argument("--then", action="store_true", help="darts_pt goes on where more than half of the cell skips")
+    parser.add_argument("--then", action="store_true", help="darts_pt goes on where half of the cell skips")
     parser.add_argument("--warmup", type=int, default=0, help="epochs in which only the weights are trained")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

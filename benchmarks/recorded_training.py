@@ -36,7 +36,7 @@ def cell(name: str) -> str:
 
 def timed(name: str, batch_size: int, turns: int, steps: int) -> dict[str, list[float]]:
     """Seconds of each turn, by way."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda")
     generator = torch.Generator().manual_seed(0)
     count = batch_size * steps
     split = Split(torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 10)
@@ -45,7 +45,7 @@ def timed(name: str, batch_size: int, turns: int, steps: int) -> dict[str, list[
     ways = {}
     for way in ("launched", "recorded"):
         network = derived(space, space.parse(cell(name)), (3, 32, 32), 10, seed=0).to(device)
-        graphs = CudaGraphs(device, print) if way == "recorded" and device.type == "cuda" else None
+        graphs = CudaGraphs(device, print) if way == "recorded" else None
         settings = Training(epochs=turns, batch_size=batch_size)
         ways[way] = ScratchTraining(network, split, settings, seed=0, graphs=graphs).epochs()
     seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256])
     options = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("it needs a GPU: a CPU records nothing")
     print(machine())
     for name in CELLS:
         for batch_size in options.batches:

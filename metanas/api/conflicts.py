@@ -45,12 +45,15 @@ def _of_gradients(section: SearchRecipe, controller: Controller, kind: str) -> I
     learned = isinstance(controller, GradientController) and not controller.fixed
     mixes = isinstance(controller, GradientController) and not controller.single_path
     guard = section.guard
-    if not learned and any(limit is not None for limit in (guard.skip_share, guard.entropy, guard.eigenvalue)):
+    guarded = any(limit is not None for limit in (guard.skip_share, guard.entropy, guard.eigenvalue))
+    if not learned and guarded:
         yield f"search.guard: {kind} learns no omega that could be guarded; leave the guards out"
     if guard.then != "end":
         beside = [f"search.{key}" for key in ("cost", "shrink_to") if getattr(section, key) is not None]
         if not mixes or isinstance(controller, PcDarts):
             beside = [kind]
+        if not guarded:
+            yield "search.guard.then: no guard is on; set search.guard.skip_share, entropy or eigenvalue"
         yield from (f"search.guard.then: darts_pt cannot go on after {what}; take end" for what in beside)
     if not learned and section.shrink_to is not None:
         yield f"search.shrink_to: {kind} learns no omega that tells what is weak; leave it out"

@@ -108,8 +108,7 @@ class Session:
                 self.recorder.say(remark)
             if search.watch.verdict is not None:
                 back, reason = search.watch.verdict.epoch, search.watch.verdict.reason
-                over = search.instead is not None and search.controller is search.instead
-                then = {"instead": type(search.instead).__name__} if over else {"back_to": back}
+                then = {"instead": search.taken_over} if search.taken_over else {"back_to": back}
                 self.guarded = {"epoch": search.watch.past[-1].epoch, **then, "reason": reason}
             found = self._derived(search)
         else:

@@ -168,6 +168,11 @@ class GradientSearch:
         """Whether a guard has ended the search."""
         return self.watch.verdict is not None and self.instead is None
 
+    @property
+    def taken_over(self) -> str | None:
+        """The name of the controller that has taken over, where one has."""
+        return type(self.controller).__name__ if self.controller is self.instead else None
+
     def steps(self) -> Iterator[Step]:
         """The steps that are left, in order; between two of them the search may be asked for its `state()`.
 
@@ -325,7 +330,7 @@ class GradientSearch:
             skip_share=share,
             eigenvalue=eigenvalue,
             verdict=verdict,
-            instead=type(self.instead).__name__ if verdict and self.controller is self.instead else None,
+            instead=self.taken_over if verdict else None,
             kept=named(self.space, self.shrunk[-1][1]) if len(self.shrunk) > len(before) else None,
             cost=None if price is None else float(price.expected(weights)),
         )

@@ -77,6 +77,7 @@ def test_what_was_handed_over_goes_on_from_a_stop(quick: Quick, images: Any, mon
     [
         ("gdas", {}, "search.guard.then: darts_pt cannot go on after Gdas; take end"),
         ("pc_darts", {}, "search.guard.then: darts_pt cannot go on after PcDarts; take end"),
+        ("darts", {"search.guard.skip_share": None}, "search.guard.then: no guard is on; set search.guard.skip_share"),
         ("darts", {"search.shrink_to": 2}, "search.guard.then: darts_pt cannot go on after search.shrink_to; take end"),
         (
             "darts",
